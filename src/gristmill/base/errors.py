@@ -33,9 +33,7 @@ CODES: dict[str, CodeFacts] = {
     "not_found": CodeFacts(404, 1, False, "No such object in this organization."),
     "method_not_allowed": CodeFacts(405, 2, False, "The path exists but not with this method."),
     "conflict": CodeFacts(409, 1, False, "The object's present state does not allow this change."),
-    "idempotency_conflict": CodeFacts(
-        409, 1, False, "The Idempotency-Key was used before with another body."
-    ),
+    "idempotency_conflict": CodeFacts(409, 1, False, "The Idempotency-Key was used before with another body."),
     "too_large": CodeFacts(413, 1, False, "The body, file or field is over a named limit."),
     "unsupported_type": CodeFacts(415, 1, False, "The content type is not one this call reads."),
     "invalid": CodeFacts(422, 2, False, "A field has a value that is not allowed; `errors` says which."),
@@ -68,9 +66,7 @@ class Error(Exception):
 
     code: ClassVar[str] = "internal"
 
-    def __init__(
-        self, message: str = "", *, errors: tuple[FieldError, ...] = (), **facts: object
-    ) -> None:
+    def __init__(self, message: str = "", *, errors: tuple[FieldError, ...] = (), **facts: object) -> None:
         """`facts` are extra members of the problem document, for example `limit` and `size`."""
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
         self.errors = errors

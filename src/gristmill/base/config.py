@@ -1,0 +1,151 @@
+"""Settings: one typed class, read from the environment, each with its meaning and its source."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DATA_DIR_ROOT = Path("/var/lib/gristmill")
+"""Where data lies when root starts Gristmill: PostgreSQL then runs as another user, who cannot enter /root."""
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/gristmill` for root, `~/.gristmill` for everyone else."""
+    return DATA_DIR_ROOT if hasattr(os, "geteuid") and os.geteuid() == 0 else Path.home() / ".gristmill"
+
+
+class Settings(BaseSettings):
+    """Every setting of Gristmill. Environment names are `GRISTMILL_` + the field name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="GRISTMILL_", env_ignore_empty=True, frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="Folder of the embedded database and the object store.",
+    )
+    host: str = Field("127.0.0.1", description="Address that the server listens on.")
+    port: int = Field(8484, ge=0, le=65535, description="Port that the server listens on; 0 takes a free one.")
+    workers: int = Field(
+        2, ge=0, le=64, description="Worker processes that `gristmill up` starts; 0 runs the API alone."
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="An outside PostgreSQL (15 or newer) instead of the embedded one: `postgresql://...`. "
+        "Its user must be allowed to create tables and roles the first time.",
+    )
+    object_store_url: str | None = Field(
+        None,
+        description="Where files are kept, `s3://bucket/prefix` or `file:///folder`; a data folder unless set.",
+    )
+    log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for machines.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+    lease_timeout_s: float = Field(
+        12.0,
+        ge=0.5,
+        le=600,
+        description="A worker silent for this long is taken for dead: its rows go back and run elsewhere.",
+    )
+    heartbeat_s: float = Field(2.0, ge=0.1, le=60, description="How often a worker says that it is alive.")
+    drain_s: float = Field(
+        30.0, ge=0, le=3600, description="How long a stopping worker waits for the rows in flight to finish."
+    )
+    batch_rows_max: int = Field(2_000_000, ge=1, description="Most rows that one batch takes.")
+    batch_body_bytes_max: int = Field(
+        4 * 1024**3, ge=1024, description="Most bytes of an NDJSON stream that creates a batch."
+    )
+    json_body_bytes_max: int = Field(32 * 1024**2, ge=1024, description="Most bytes of a JSON request body.")
+    row_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's input, as JSON.")
+    result_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's result, as JSON.")
+    source_csv_bytes_max: int = Field(5 * 1024**2, ge=1024, description="Most bytes of the text of a CSV source.")
+    source_rows_max: int = Field(1_000_000, ge=1, description="Most rows read from a Postgres source.")
+    source_timeout_s: float = Field(60.0, gt=0, le=3600, description="Time limit of a Postgres source's query.")
+    source_env_keys: str = Field(
+        "",
+        description="Names of environment variables, beside `GRISTMILL_SOURCE_*`, that a Postgres source may name.",
+    )
+    python_agents: str = Field(
+        "",
+        description="Which Python functions an agent may name by `module:function`, as comma-separated patterns "
+        "(`mypackage.*`). Installed entry points of the group `gristmill.agents` are always allowed.",
+    )
+    egress_allow: str = Field(
+        "",
+        description="Private addresses that outgoing requests may reach, as comma-separated `host` or `host:port`. "
+        "`loopback` allows this machine; `gristmill up` and `gristmill run` set it while they listen on loopback only.",
+    )
+    default_page: int = Field(50, ge=1, le=200, description="Rows of a list page when the call names none.")
+    sse_idle_s: float = Field(15.0, gt=0, description="Silence after which an event stream sends a comment line.")
+    idempotency_hours: int = Field(24, ge=1, description="How long an Idempotency-Key keeps its first answer.")
+
+    batch_enrich_max_rows: int = Field(
+        10_000,
+        ge=1,
+        validation_alias="BATCH_ENRICH_MAX_ROWS",
+        description="Most rows of an enrichment upload.",
+    )
+    batch_enrich_max_upload_bytes: int = Field(
+        5 * 1024**2,
+        ge=1,
+        validation_alias="BATCH_ENRICH_MAX_UPLOAD_BYTES",
+        description="Most bytes of an enrichment upload.",
+    )
+    batch_enrich_llm_map_enabled: bool = Field(
+        default=True,
+        validation_alias="BATCH_ENRICH_LLM_MAP_ENABLED",
+        description="Whether a model may be asked to map columns.",
+    )
+    batch_enrich_llm_map_model: str = Field(
+        "data411-crimson-span",
+        validation_alias="BATCH_ENRICH_LLM_MAP_MODEL",
+        description="Model that maps columns.",
+    )
+    batch_enrich_llm_preview_rows: int = Field(
+        10,
+        ge=1,
+        validation_alias="BATCH_ENRICH_LLM_PREVIEW_ROWS",
+        description="Most sample rows shown to the mapping model.",
+    )
+    batch_enrich_min_balance_usd: str = Field(
+        "10",
+        validation_alias="BATCH_ENRICH_MIN_BALANCE_USD",
+        description="Balance in USD that an enrichment needs to start.",
+    )
+    openrouter_api_key: SecretStr | None = Field(
+        None, validation_alias="OPENROUTER_API_KEY", description="Key of the model provider."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SettingLine:
+    """One line of `gristmill config`."""
+
+    env: str
+    value: str
+    source: str
+    """`environment` or `default`."""
+    meaning: str
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The process's settings, read once. Tests call `settings.cache_clear()`."""
+    return Settings()  # pyright: ignore[reportCallIssue]  # every field has a default
+
+
+def setting_lines(current: Settings) -> list[SettingLine]:
+    """All settings with value (secrets redacted), source and meaning, in order of their declaration."""
+    lines: list[SettingLine] = []
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        env = alias if isinstance(alias, str) else f"GRISTMILL_{name.upper()}"
+        value: object = getattr(current, name)
+        secret = isinstance(value, SecretStr)
+        shown = "" if value is None else "********" if secret else str(value)
+        source = "environment" if os.environ.get(env) else "default"
+        lines.append(SettingLine(env, shown, source, field.description or ""))
+    return lines

@@ -1,0 +1,149 @@
+"""PostgreSQL: one pool, one transaction type, the tenant set on every transaction.
+
+A `Tx` is the first argument of every store and service function. Only the edge (an HTTP request, a
+worker's step, a CLI command) opens and commits one. SQL is `LiteralString`, so a query built from
+values does not pass the type check. Each transaction names its organization to the database, whose
+row-level security then hides every other tenant's rows even from a query that forgot its WHERE.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.rows import dict_row, tuple_row
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from gristmill.base.errors import Error
+
+type_json = dict[str, Any]
+
+APP_ROLE = "gristmill_app"
+"""Role of tenant transactions: row-level security applies to it."""
+SYSTEM_ROLE = "gristmill_system"
+"""Role of the few transactions that serve no single tenant: key look-up, the reaper, batch discovery."""
+POOL_SIZE = 12
+POOL_OVERFLOW = 20
+POOL_WAIT_S = 10.0
+STATEMENT_TIMEOUT_MS = 120_000
+IDLE_IN_TRANSACTION_MS = 120_000
+
+
+class Unavailable(Error):
+    """The database is not reachable just now; try again in a moment."""
+
+    code = "unavailable"
+
+
+@dataclass(slots=True)
+class Tx:
+    """One open transaction."""
+
+    database: Database
+    connection: sa.Connection
+    """The SQLAlchemy connection; only the engine room uses it, to enqueue in this same transaction."""
+    raw: psycopg.Connection[dict[str, Any]]
+    now: datetime
+    """The database's time at the start of the transaction, UTC."""
+    organization_id: int | None
+    """The tenant; None in a system transaction."""
+
+    def rows(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> list[dict[str, Any]]:
+        """All rows of a query as dicts."""
+        with self.raw.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(sql, params).fetchall()
+
+    def row(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> dict[str, Any] | None:
+        """The first row, or None."""
+        with self.raw.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(sql, params).fetchone()
+
+    def one(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> dict[str, Any]:
+        """The first row of a query that always has one."""
+        found = self.row(sql, params)
+        if found is None:
+            raise LookupError("the query answered no row")
+        return found
+
+    def tuples(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> list[tuple[Any, ...]]:
+        """All rows as tuples; for the hot loops."""
+        with self.raw.cursor(row_factory=tuple_row) as cursor:
+            return cursor.execute(sql, params).fetchall()
+
+    def run(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> int:
+        """Run a statement; answers the number of rows it touched."""
+        with self.raw.cursor() as cursor:
+            return cursor.execute(sql, params).rowcount
+
+
+class Database:
+    """A pool of connections to one PostgreSQL, shared by the threads of a process."""
+
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE, application: str = "gristmill") -> None:
+        self.url = url
+        options = (
+            f"-c role={APP_ROLE} -c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
+        )
+        self._engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: psycopg.connect(url, options=options, application_name=application, connect_timeout=10),
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=POOL_OVERFLOW,
+            pool_timeout=POOL_WAIT_S,
+            pool_pre_ping=True,
+        )
+        # A forked child must not share its parent's sockets.
+        os.register_at_fork(after_in_child=lambda: self._engine.dispose(close=False))
+
+    @contextmanager
+    def tx(self, organization_id: int) -> Generator[Tx]:
+        """A transaction of one organization: commits at the end, rolls back on any exception."""
+        with self._begin(organization_id) as tx:
+            yield tx
+
+    @contextmanager
+    def system(self) -> Generator[Tx]:
+        """A transaction that sees every tenant. Few callers; each says why."""
+        with self._begin(None) as tx:
+            yield tx
+
+    @contextmanager
+    def _begin(self, organization_id: int | None) -> Generator[Tx]:
+        try:
+            connection = self._engine.connect()
+        except (OperationalError, PoolTimeout, psycopg.OperationalError) as error:
+            raise Unavailable(f"The database is not reachable: {str(error).splitlines()[0][:200]}") from error
+        raw: psycopg.Connection[dict[str, Any]] = connection.connection.driver_connection  # pyright: ignore[reportAssignmentType]
+        try:
+            with connection.begin():
+                if organization_id is None:
+                    raw.execute("SET LOCAL ROLE gristmill_system")
+                    stamp = raw.execute("SELECT now()").fetchone()
+                else:
+                    stamp = raw.execute(
+                        "SELECT now(), set_config('gristmill.organization_id', %s, true)",
+                        (str(organization_id),),
+                    ).fetchone()
+                now = stamp[0]  # pyright: ignore[reportOptionalSubscript, reportArgumentType, reportUnknownVariableType]
+                yield Tx(self, connection, raw, now, organization_id)  # pyright: ignore[reportUnknownArgumentType]
+        except psycopg.OperationalError as error:
+            if raw.closed or raw.broken:
+                connection.invalidate()
+                raise Unavailable("The connection to the database was lost; try again.") from error
+            raise
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._engine.dispose()

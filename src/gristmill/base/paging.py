@@ -1,0 +1,72 @@
+"""Pages: by number for short lists, by keyset cursor for long ones."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from gristmill.base.errors import Malformed
+
+T = TypeVar("T")
+
+PER_PAGE_MAX = 200
+LIMIT_MAX = 1000
+CURSOR_BYTES_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class PageMeta:
+    """Where a numbered page stands in its list."""
+
+    page: int
+    per_page: int
+    total: int
+    total_pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One numbered page of a list."""
+
+    data: list[T]
+    meta: PageMeta
+
+
+@dataclass(frozen=True, slots=True)
+class CursorMeta:
+    """How to go on from this page."""
+
+    next_cursor: str | None
+    """Send it as `cursor` for the next page; null on the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CursorPage(Generic[T]):
+    """One page of a long list, continued by its cursor."""
+
+    data: list[T]
+    meta: CursorMeta
+
+
+def page_of(data: list[T], *, page: int, per_page: int, total: int) -> Page[T]:
+    """A numbered page with its meta."""
+    return Page(data, PageMeta(page, per_page, total, -(-total // per_page)))
+
+
+def encode_cursor(value: Any) -> str:
+    """An opaque cursor that holds a small JSON value."""
+    return base64.urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> Any:
+    """The value in a cursor. Raises `Malformed` for anything we did not make."""
+    if len(cursor) > CURSOR_BYTES_MAX:
+        raise Malformed("The cursor is not one of ours.")
+    try:
+        return orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError):
+        raise Malformed("The cursor is not one of ours.") from None

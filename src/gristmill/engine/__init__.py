@@ -1,0 +1,33 @@
+"""The durable job engine behind seven functions; no other room knows which one it is.
+
+`register` names a job's function, `enqueue` queues one in the caller's own transaction, `Worker` runs
+them, `live_workers` and `on_worker_lost` tell about processes that come and go, `every` adds a
+periodic duty of the workers, `prepare` creates the engine's tables.
+"""
+
+from gristmill.engine.jobs import (
+    LOCAL_QUEUE,
+    QUEUES,
+    SHARED_QUEUE,
+    JobContext,
+    enqueue,
+    prepare,
+    register,
+    warm_up,
+)
+from gristmill.engine.worker import Worker, every, live_workers, on_worker_lost
+
+__all__ = [
+    "LOCAL_QUEUE",
+    "QUEUES",
+    "SHARED_QUEUE",
+    "JobContext",
+    "Worker",
+    "enqueue",
+    "every",
+    "live_workers",
+    "on_worker_lost",
+    "prepare",
+    "register",
+    "warm_up",
+]

@@ -1,0 +1,124 @@
+"""Jobs: a name, a function, a payload; queued in the transaction that made the work, on DBOS.
+
+Every job is one workflow of the single DBOS workflow `gristmill.job`, whose arguments are the job's name
+and payload. A job that is run again (its worker died) starts from the top, so job functions read what is
+left to do from their own tables and repeat nothing.
+
+DBOS takes a second to import, so this module does it on first use; `warm_up` does it ahead of time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from gristmill.base.config import Settings
+from gristmill.base.db import APP_ROLE, Database, Tx
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from dbos import DBOSClient
+
+APP_NAME = "gristmill"
+APP_VERSION = "1"
+"""Pinned: by default it is a hash of the source, which would strand queued work after every upgrade."""
+WORKFLOW = "gristmill.job"
+SHARED_QUEUE = "shared"
+"""Jobs that any worker may run."""
+LOCAL_QUEUE = "local"
+"""Jobs of `gristmill run`, which only its own process runs: the agent may be a file that only it can import."""
+QUEUES = (SHARED_QUEUE, LOCAL_QUEUE)
+PAYLOAD_KEYS_MAX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What a job function gets beside its payload."""
+
+    worker_id: UUID
+    """The lease: a stamp on everything that this process holds."""
+    database: Database
+    settings: Settings
+    stopping: asyncio.Event
+    """Set when the process drains: finish what is under way, take nothing new."""
+
+
+JobFunction = Callable[[JobContext, dict[str, Any]], Coroutine[Any, Any, None]]
+_functions: dict[str, JobFunction] = {}
+
+
+def register(name: str) -> Callable[[JobFunction], JobFunction]:
+    """Name the coroutine function that runs a job, `async def run(context, payload)`."""
+
+    def keep(function: JobFunction) -> JobFunction:
+        _functions[name] = function
+        return function
+
+    return keep
+
+
+def function_of(name: str) -> JobFunction:
+    """The function registered under a name."""
+    return _functions[name]
+
+
+def enqueue(tx: Tx, name: str, payload: dict[str, Any], *, key: str, partition: str, queue: str = SHARED_QUEUE) -> None:
+    """Queue a job in this transaction; it exists if and only if the transaction commits.
+
+    `key` makes it idempotent: a key is only ever queued once. A worker runs at most one job of a `partition` at a
+    time, and looks at the partitions in random order, so that none starves another.
+    """
+    if len(payload) > PAYLOAD_KEYS_MAX:
+        raise ValueError("a job's payload names its work, it does not carry it")
+    client = _client(tx.database.url)
+    client.enqueue_in_transaction(
+        tx.connection,
+        {
+            "workflow_name": WORKFLOW,
+            "queue_name": queue,
+            "workflow_id": key,
+            "app_version": APP_VERSION,
+            "queue_partition_key": partition,
+        },
+        name,
+        payload,
+    )
+
+
+def prepare(url: str) -> None:
+    """Create or update the engine's own tables (schema `dbos`) and let the app's role enqueue."""
+    from dbos import DBOS  # noqa: PLC0415 - a second of import, needed on a first start only
+
+    DBOS.migrate(sqlalchemy_url(url), schema="dbos", application_role=APP_ROLE)
+
+
+def warm_up(url: str) -> threading.Thread:
+    """Load the engine in the background, so that the first request that enqueues does not wait for it."""
+    thread = threading.Thread(target=_client, args=(url,), name="engine-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same database for SQLAlchemy with psycopg 3."""
+    return "postgresql+psycopg://" + url.split("://", 1)[1]
+
+
+_client_lock = threading.Lock()
+
+
+def _client(url: str) -> DBOSClient:
+    with _client_lock:
+        return _make_client(url)
+
+
+@lru_cache(maxsize=8)
+def _make_client(url: str) -> DBOSClient:
+    from dbos import DBOSClient  # noqa: PLC0415 - see the module's docstring
+
+    return DBOSClient(system_database_url=sqlalchemy_url(url), application_name=APP_NAME, lazy=True)

@@ -1,0 +1,49 @@
+"""SQL of the engine room: the table of live workers."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from gristmill.base.db import Tx
+
+
+def insert_worker(tx: Tx, worker_id: UUID, *, host: str, pid: int, queues: list[str]) -> None:
+    """Take a lease."""
+    tx.run("INSERT INTO worker (id, host, pid, queues) VALUES (%s, %s, %s, %s)", (worker_id, host, pid, queues))
+
+
+def touch_worker(tx: Tx, worker_id: UUID) -> bool:
+    """Renew a lease; False when it is gone."""
+    return tx.run("UPDATE worker SET seen_at = now() WHERE id = %s", (worker_id,)) > 0
+
+
+def claim_silent_workers(tx: Tx, silent_s: float) -> list[UUID]:
+    """Lock and list the workers that have been silent for too long.
+
+    A database that has just started excuses everyone: nobody could reach it while it was down.
+    """
+    rows = tx.rows(
+        "SELECT id FROM worker WHERE seen_at < now() - make_interval(secs => %(s)s)"
+        " AND pg_postmaster_start_time() < now() - make_interval(secs => %(s)s) FOR UPDATE SKIP LOCKED",
+        {"s": silent_s},
+    )
+    return [row["id"] for row in rows]
+
+
+def delete_worker(tx: Tx, worker_id: UUID) -> None:
+    """Give a lease up."""
+    tx.run("DELETE FROM worker WHERE id = %s", (worker_id,))
+
+
+def list_workers(tx: Tx, *, within_s: float | None = None) -> list[UUID]:
+    """Ids of all workers, or of those seen in the last `within_s` seconds."""
+    rows = tx.rows(
+        "SELECT id FROM worker WHERE %(s)s::float8 IS NULL OR seen_at > now() - make_interval(secs => %(s)s)",
+        {"s": within_s},
+    )
+    return [row["id"] for row in rows]
+
+
+def try_lock(tx: Tx, lock: int) -> bool:
+    """Whether this transaction got an advisory lock without waiting."""
+    return bool(tx.one("SELECT pg_try_advisory_xact_lock(%s) AS mine", (lock,))["mine"])

@@ -1,0 +1,267 @@
+"""A worker process's life: take a lease, say every two seconds that it lives, run jobs, look after the dead.
+
+The lease is a row in `worker`; its id stamps everything the process holds. A worker that falls silent for
+`lease_timeout_s` is taken for dead by any other: its row is removed, what it held is given back by the rooms
+(`on_worker_lost`), and its unfinished jobs are queued again. All of that is one transaction, so a worker that was
+only slow finds its lease gone and every late write refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from gristmill.base.config import Settings
+from gristmill.base.db import Database, Tx
+from gristmill.base.errors import Error
+from gristmill.base.ids import uuid7
+from gristmill.base.log import get_log
+from gristmill.engine import store
+from gristmill.engine.jobs import (
+    APP_NAME,
+    APP_VERSION,
+    QUEUES,
+    WORKFLOW,
+    JobContext,
+    function_of,
+    sqlalchemy_url,
+)
+
+log = get_log("engine")
+
+JOBS_PER_WORKER = 64
+"""Most jobs that one worker runs at a time; each holds a thread that waits."""
+POLL_S = 0.2
+SWEEP_S = 2.0
+SWEEP_LOCK = 7_241_002
+DBOS_POOL = 6
+STUCK_JOBS_MAX = 1000
+"""Most jobs of dead workers that one sweep queues again."""
+
+
+class LeaseLost(Error):
+    """This worker was silent for too long and its lease was given to others."""
+
+    code = "unavailable"
+
+
+_lost_hooks: list[Callable[[Tx, UUID], None]] = []
+_duties: list[Duty] = []
+
+
+@dataclass(slots=True)
+class Duty:
+    """Something that one of the workers does every so often."""
+
+    seconds: float
+    function: Callable[[Tx], None]
+    due: float = 0.0
+
+
+def on_worker_lost(hook: Callable[[Tx, UUID], None]) -> Callable[[Tx, UUID], None]:
+    """Register what a room does, in a system transaction, with what a dead worker held."""
+    _lost_hooks.append(hook)
+    return hook
+
+
+def every(seconds: float) -> Callable[[Callable[[Tx], None]], Callable[[Tx], None]]:
+    """Register a periodic duty, done in a system transaction by one worker at a time."""
+
+    def keep(function: Callable[[Tx], None]) -> Callable[[Tx], None]:
+        _duties.append(Duty(seconds, function))
+        return function
+
+    return keep
+
+
+def live_workers(tx: Tx, *, within_s: float) -> int:
+    """How many workers gave a sign of life in the last `within_s` seconds (system transaction)."""
+    return len(store.list_workers(tx, within_s=within_s))
+
+
+class Worker:
+    """Runs jobs in this process: DBOS polls in threads, the jobs' coroutines share one event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        queues: tuple[str, ...],
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_lost` is called once, from a thread, when the lease is gone; by default the process ends itself."""
+        self.id = uuid7()
+        self._database = database
+        self._settings = settings
+        self._queues = queues
+        self._on_lost = on_lost or _end_process
+        self._loop = _new_loop()
+        self._stopping: asyncio.Event | None = None
+        self._halt = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._dbos: Any = None
+        self._jobs = 0
+        self._jobs_changed = threading.Condition()
+
+    def start(self) -> None:
+        """Take a lease and begin to run jobs; returns when the first poll is under way."""
+        with self._database.system() as tx:
+            store.insert_worker(tx, self.id, host=socket.gethostname(), pid=os.getpid(), queues=list(self._queues))
+        self._stopping = asyncio.Event()
+        self._spawn(self._run_loop, "worker-loop")
+        self._spawn(self._beat, "worker-heartbeat")
+        self._launch()
+        self._spawn(self._sweep, "worker-sweeper")
+
+    def stop(self) -> None:
+        """Drain: no new jobs, rows in flight finish within `drain_s`, then the lease is given up."""
+        stopping = self._stopping
+        if stopping is None:
+            return
+        self._loop.call_soon_threadsafe(stopping.set)
+        with self._jobs_changed:
+            self._jobs_changed.wait_for(lambda: self._jobs == 0, timeout=self._settings.drain_s)
+        self._dbos.destroy()
+        self._halt.set()
+        for thread in self._threads[1:]:
+            thread.join(timeout=5)
+        with contextlib.suppress(Error), self._database.system() as tx:
+            _give_back(tx, self.id)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._threads[0].join(timeout=5)
+
+    def _spawn(self, target: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _launch(self) -> None:
+        from dbos import DBOS  # noqa: PLC0415 - a second of import that only workers need
+
+        logging.getLogger("dbos").setLevel(logging.ERROR)
+        DBOS(
+            config={
+                "name": APP_NAME,
+                "system_database_url": sqlalchemy_url(self._database.url),
+                "executor_id": str(self.id),
+                "application_version": APP_VERSION,
+                "sys_db_pool_size": DBOS_POOL,
+                "console_log_level": "ERROR",
+                "run_migrations": False,
+                "max_executor_threads": JOBS_PER_WORKER + 8,
+            }
+        )
+        DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(self._run_job)
+        DBOS.listen_queues(list(self._queues))
+        DBOS.launch()
+        for queue in QUEUES:
+            DBOS.register_queue(
+                queue,
+                worker_concurrency=JOBS_PER_WORKER,
+                partition_worker_concurrency=1,
+                polling_interval_sec=POLL_S,
+                on_conflict="always_update",
+            )
+        self._dbos = DBOS
+
+    def _run_job(self, name: str, payload: dict[str, Any]) -> None:
+        """The one DBOS workflow: run the job's coroutine on the worker's loop, wait for its end in this thread."""
+        if self._stopping is None:
+            raise RuntimeError("the worker has not started")
+        context = JobContext(self.id, self._database, self._settings, self._stopping)
+        self._count_jobs(1)
+        try:
+            asyncio.run_coroutine_threadsafe(function_of(name)(context, payload), self._loop).result()
+        finally:
+            self._count_jobs(-1)
+
+    def _count_jobs(self, change: int) -> None:
+        with self._jobs_changed:
+            self._jobs += change
+            self._jobs_changed.notify_all()
+
+    def _beat(self) -> None:
+        while not self._halt.wait(self._settings.heartbeat_s):
+            try:
+                with self._database.system() as tx:
+                    alive = store.touch_worker(tx, self.id)
+            except Exception as error:  # noqa: BLE001 - the database may be away; the lease decides what that means
+                log.warning("heartbeat failed", error=str(error)[:200])
+                continue
+            if not alive and not self._halt.is_set():
+                log.error("lease lost: this worker was silent for too long", worker=str(self.id))
+                self._halt.set()
+                self._on_lost()
+
+    def _sweep(self) -> None:
+        pause = min(SWEEP_S, self._settings.lease_timeout_s / 4)
+        while not self._halt.wait(pause):
+            try:
+                self._sweep_once()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next sweep tries again
+                log.warning("sweep failed", error=str(error)[:300])
+
+    def _sweep_once(self) -> None:
+        with self._database.system() as tx:
+            if not store.try_lock(tx, SWEEP_LOCK):
+                return
+            for dead in reap(tx, self._settings.lease_timeout_s):
+                log.warning("a worker fell silent; its rows were taken back", worker=str(dead))
+            now = time.monotonic()
+            for duty in _duties:
+                if duty.due <= now:
+                    duty.due = now + duty.seconds
+                    duty.function(tx)
+            live = {str(worker_id) for worker_id in store.list_workers(tx)}
+        self._recover(live)
+
+    def _recover(self, live: set[str]) -> None:
+        """Queue the unfinished jobs of workers that are gone again; the engine alone would leave them pending."""
+        pending = self._dbos.list_workflows(status="PENDING", load_input=False, load_output=False, limit=STUCK_JOBS_MAX)
+        by_queue: dict[str, list[str]] = {}
+        for job in pending:
+            if job.executor_id not in live and job.queue_name in QUEUES:
+                by_queue.setdefault(job.queue_name, []).append(job.workflow_id)
+        for queue, jobs in by_queue.items():
+            self._dbos.resume_workflows(jobs, queue_name=queue)
+
+
+def reap(tx: Tx, lease_timeout_s: float) -> list[UUID]:
+    """Remove workers that have been silent too long and give back what they held; answers their ids."""
+    dead = store.claim_silent_workers(tx, lease_timeout_s)
+    for worker_id in dead:
+        _give_back(tx, worker_id)
+    return dead
+
+
+def _give_back(tx: Tx, worker_id: UUID) -> None:
+    for hook in _lost_hooks:
+        hook(tx, worker_id)
+    store.delete_worker(tx, worker_id)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _end_process() -> None:
+    """The lease is gone, so nothing that this process does still counts; the supervisor starts a fresh one."""
+    os._exit(75)

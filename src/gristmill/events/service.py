@@ -1,0 +1,26 @@
+"""Verbs of events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gristmill.base.db import Tx
+from gristmill.base.ids import parse_uuid, uuid7
+from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.events import store
+from gristmill.events.model import KINDS, Event
+
+
+def emit(tx: Tx, organization_id: int, kind: str, *, subject: str, data: dict[str, Any]) -> None:
+    """Record an event in this transaction; it is delivered if and only if the transaction commits."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown event kind {kind}")
+    store.insert_event(tx, uuid7(), organization_id, kind=kind, subject=subject, data=data)
+
+
+def list_events(tx: Tx, organization_id: int, *, cursor: str | None, limit: int) -> CursorPage[Event]:
+    """Events in the order they happened, oldest first."""
+    after = parse_uuid(str(decode_cursor(cursor)), "cursor") if cursor else None
+    rows = store.list_events(tx, organization_id, after=after, limit=limit)
+    data = [Event(**row) for row in rows]
+    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))

@@ -1,0 +1,34 @@
+"""Who is calling: organizations, API keys, browser logins; answers an `Actor` or refuses."""
+
+from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Organization, Unauthenticated
+from gristmill.identity.service import (
+    authenticate_key,
+    authenticate_session,
+    create_login_link,
+    create_organization,
+    ensure_default_organization,
+    issue_key,
+    list_keys,
+    open_session,
+    revoke_key,
+    rotate_key,
+)
+
+__all__ = [
+    "Actor",
+    "ApiKey",
+    "Forbidden",
+    "NewApiKey",
+    "Organization",
+    "Unauthenticated",
+    "authenticate_key",
+    "authenticate_session",
+    "create_login_link",
+    "create_organization",
+    "ensure_default_organization",
+    "issue_key",
+    "list_keys",
+    "open_session",
+    "revoke_key",
+    "rotate_key",
+]

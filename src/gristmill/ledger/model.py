@@ -1,0 +1,74 @@
+"""Nouns of the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from gristmill.base.errors import Error
+
+Kind = Literal["top_up", "hold", "settle", "release", "refund", "adjustment"]
+Account = Literal["funded", "available", "held", "spent"]
+
+
+class BalanceTooLow(Error):
+    """The free balance does not cover this."""
+
+    code = "balance_too_low"
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an organization has, in micro-USD and as decimal dollars."""
+
+    available_micro_usd: int
+    """Free to be held for the next row."""
+    held_micro_usd: int
+    """Set aside for rows that run now."""
+    spent_micro_usd: int
+    """Settled for rows that matched."""
+    funded_micro_usd: int
+    """Everything that ever came in; always available + held + spent."""
+    available_usd: str
+    held_usd: str
+    spent_usd: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One move of money between two accounts of an organization."""
+
+    id: int
+    kind: Kind
+    debit: Account
+    """The account that the amount left."""
+    credit: Account
+    """The account that the amount went to."""
+    amount_micro_usd: int
+    amount_usd: str
+    key: str
+    """What the move is for; unique, so that it can't happen twice."""
+    batch_id: UUID | None
+    row_number: int | None
+    note: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RowHold:
+    """Money set aside for one attempt of one row."""
+
+    row_number: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowCharge:
+    """How one attempt of one row ends: `charge_micro_usd` of what was held is spent, the rest goes back."""
+
+    row_number: int
+    attempt: int
+    held_micro_usd: int
+    charge_micro_usd: int

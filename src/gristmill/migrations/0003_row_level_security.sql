@@ -1,0 +1,26 @@
+-- The second wall between tenants: even a query that forgot its WHERE sees one organization.
+DO $$
+DECLARE name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['api_key', 'login', 'idempotency', 'ledger_account', 'ledger_entry', 'event',
+        'data_source', 'data_source_snapshot', 'agent', 'agent_day', 'batch', 'batch_row', 'batch_progress',
+        'seat', 'pace']
+    LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY tenant ON %I TO gristmill_app'
+            ' USING (organization_id = (SELECT app_organization()))'
+            ' WITH CHECK (organization_id = (SELECT app_organization()))', name);
+        EXECUTE format('CREATE POLICY system ON %I TO gristmill_system USING (true) WITH CHECK (true)', name);
+    END LOOP;
+END $$;
+
+ALTER TABLE organization ENABLE ROW LEVEL SECURITY;
+ALTER TABLE organization FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON organization TO gristmill_app USING (id = (SELECT app_organization()));
+CREATE POLICY system ON organization TO gristmill_system USING (true) WITH CHECK (true);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO gristmill_app, gristmill_system;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO gristmill_app, gristmill_system;
+-- The ledger and the outbox are append-only for everyone.
+REVOKE UPDATE, DELETE ON ledger_entry, event FROM gristmill_app, gristmill_system;
