@@ -1,0 +1,1 @@
+"""Saved sources of rows: a CSV text or a PostgreSQL query, with a default mapping."""
