@@ -18,13 +18,18 @@ from typing import Any, LiteralString
 import psycopg
 import sqlalchemy as sa
 from psycopg.rows import dict_row, tuple_row
+from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
+from gristmill.base import jsons
 from gristmill.base.errors import Error
 
-type_json = dict[str, Any]
+set_json_loads(jsons.loads)
+set_json_dumps(jsons.dumps)
+
+JsonDict = dict[str, Any]
 
 APP_ROLE = "gristmill_app"
 """Role of tenant transactions: row-level security applies to it."""
@@ -56,29 +61,29 @@ class Tx:
     organization_id: int | None
     """The tenant; None in a system transaction."""
 
-    def rows(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> list[dict[str, Any]]:
+    def rows(self, sql: LiteralString, params: Sequence[Any] | JsonDict = ()) -> list[dict[str, Any]]:
         """All rows of a query as dicts."""
         with self.raw.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(sql, params).fetchall()
 
-    def row(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> dict[str, Any] | None:
+    def row(self, sql: LiteralString, params: Sequence[Any] | JsonDict = ()) -> dict[str, Any] | None:
         """The first row, or None."""
         with self.raw.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(sql, params).fetchone()
 
-    def one(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> dict[str, Any]:
+    def one(self, sql: LiteralString, params: Sequence[Any] | JsonDict = ()) -> dict[str, Any]:
         """The first row of a query that always has one."""
         found = self.row(sql, params)
         if found is None:
             raise LookupError("the query answered no row")
         return found
 
-    def tuples(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> list[tuple[Any, ...]]:
+    def tuples(self, sql: LiteralString, params: Sequence[Any] | JsonDict = ()) -> list[tuple[Any, ...]]:
         """All rows as tuples; for the hot loops."""
         with self.raw.cursor(row_factory=tuple_row) as cursor:
             return cursor.execute(sql, params).fetchall()
 
-    def run(self, sql: LiteralString, params: Sequence[Any] | type_json = ()) -> int:
+    def run(self, sql: LiteralString, params: Sequence[Any] | JsonDict = ()) -> int:
         """Run a statement; answers the number of rows it touched."""
         with self.raw.cursor() as cursor:
             return cursor.execute(sql, params).rowcount

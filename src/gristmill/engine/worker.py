@@ -165,7 +165,11 @@ class Worker:
                 "max_executor_threads": JOBS_PER_WORKER + 8,
             }
         )
-        DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(self._run_job)
+
+        def run(name: str, payload: dict[str, Any]) -> None:  # a method can't be a workflow
+            self._run_job(name, payload)
+
+        DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(run)
         DBOS.listen_queues(list(self._queues))
         DBOS.launch()
         for queue in QUEUES:

@@ -105,7 +105,7 @@ CREATE TABLE batch (
     CONSTRAINT receipt CHECK (rows_in = pending + running + succeeded + empty + failed + skipped + duplicate + cancelled),
     CONSTRAINT closed CHECK (status <> 'completed' OR (pending = 0 AND running = 0 AND held_micro_usd = 0)),
     CHECK ((status = 'paused') = (reason IS NOT NULL))
-);
+) WITH (fillfactor = 50);
 CREATE INDEX batch_organization ON batch (organization_id, id DESC);
 CREATE INDEX batch_agent ON batch (agent_id, id DESC);
 CREATE UNIQUE INDEX batch_run_key ON batch (organization_id, run_key) WHERE run_key IS NOT NULL;
@@ -123,6 +123,7 @@ CREATE TABLE batch_row (
     external_id       text,
     duplicate_of      int,                          -- row number whose result this row shares
     attempt           int NOT NULL DEFAULT 0,       -- goes up with every claim; with worker_id it fences late writes
+    tries             int NOT NULL DEFAULT 0,       -- attempts that ran, or may have run before their worker died
     worker_id         uuid,                         -- the lease: which worker runs it now
     not_before        timestamptz,                  -- a retry waits until then
     held_micro_usd    bigint NOT NULL DEFAULT 0,
@@ -158,10 +159,13 @@ CREATE TABLE seat (
     agent_id         bigint NOT NULL REFERENCES agent ON DELETE CASCADE,
     batch_id         uuid NOT NULL REFERENCES batch ON DELETE CASCADE,
     worker_id        uuid NOT NULL,
+    epoch            int NOT NULL,                  -- of the batch: a seat of an older epoch only finishes what it runs
     organization_id  bigint NOT NULL,
-    slots            int NOT NULL CHECK (slots >= 0),
+    priority         int NOT NULL DEFAULT 100,
+    want             int NOT NULL CHECK (want >= 0),   -- rows that it could run now
+    slots            int NOT NULL CHECK (slots >= 0),  -- rows that it may run now
     seen_at          timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (agent_id, batch_id, worker_id)
+    PRIMARY KEY (agent_id, batch_id, worker_id, epoch)
 );
 CREATE INDEX seat_worker ON seat (worker_id);
 
@@ -176,3 +180,7 @@ CREATE TABLE pace (
     blocked_until    timestamptz,                   -- Retry-After of the provider
     PRIMARY KEY (organization_id, key)
 );
+
+-- Statistics after a bulk load: without them every save would scan the whole table. Only the owner may ANALYZE.
+CREATE FUNCTION app_analyze_rows() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$ BEGIN ANALYZE batch_row; END $$;

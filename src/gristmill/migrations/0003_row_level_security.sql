@@ -24,3 +24,5 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO gristmill
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO gristmill_app, gristmill_system;
 -- The ledger and the outbox are append-only for everyone.
 REVOKE UPDATE, DELETE ON ledger_entry, event FROM gristmill_app, gristmill_system;
+REVOKE ALL ON FUNCTION app_analyze_rows() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app_analyze_rows() TO gristmill_app, gristmill_system;

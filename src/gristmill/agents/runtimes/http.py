@@ -1,0 +1,189 @@
+"""The `http` runtime: POST each row as JSON to the user's own endpoint and read JSON back.
+
+The contract with the endpoint, in full: docs/howto/http-agent.md.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from gristmill.agents.runtimes import RowCall, RowFunction, RowResult, RuntimeContext
+from gristmill.base.errors import Error, Invalid, PluginError
+from gristmill.base.fetch import Egress, http_session, request
+from gristmill.base.money import parse_usd
+
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+THROTTLED = frozenset({429, 503})
+ENV_KEY = re.compile(r"GRISTMILL_AGENT_[A-Z0-9_]{1,100}")
+COST_HEADER = "X-Gristmill-Cost-Usd"
+EXCERPT_CHARS = 300
+
+
+class Config(BaseModel):
+    """Settings of an HTTP agent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(
+        min_length=1,
+        max_length=2048,
+        description="Where rows are sent.",
+        examples=["https://agents.example.com/enrich"],
+    )
+    method: Literal["POST", "PUT"] = "POST"
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="Further headers. Not for secrets: they are shown to every reader.",
+    )
+    bearer_env: str | None = Field(
+        None,
+        pattern=ENV_KEY.pattern,
+        description="Name of a variable in the worker's environment, `GRISTMILL_AGENT_*`, sent as bearer token.",
+    )
+
+
+class HttpRuntime:
+    """POST the mapped row as JSON to an endpoint."""
+
+    kind: ClassVar[str] = "http"
+    title: ClassVar[str] = "Your own HTTP endpoint"
+    Config: ClassVar[type[BaseModel]] = Config
+
+    def check(self, config: Config, context: RuntimeContext) -> None:
+        """Refuse URLs that the egress guard would refuse, and headers that break the protocol."""
+        Egress.of(context.settings.egress_allow).check_url(config.url)
+        for name, value in config.headers.items():
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
+                raise Invalid(f"`{name[:60]}` is not a header that can be sent.")
+
+    def provider_key(self, config: Config) -> str:
+        """Scheme, host and port: what a 429 speaks for."""
+        parts = urlsplit(config.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @asynccontextmanager
+    async def open(self, config: Config, context: RuntimeContext) -> AsyncGenerator[RowFunction]:
+        """One connection pool for the run."""
+        egress = Egress.of(context.settings.egress_allow)
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": "gristmill",
+            **config.headers,
+        }
+        if config.bearer_env:
+            token = os.environ.get(config.bearer_env)
+            if not token:
+                raise Invalid(f"The worker has no environment variable {config.bearer_env}.")
+            headers["Authorization"] = f"Bearer {token}"
+        async with http_session(egress, connections=context.concurrency) as session:
+
+            async def call(row: RowCall) -> RowResult:
+                return await _call(session, egress, config, headers, row, context.settings.result_bytes_max)
+
+            yield call
+
+
+async def _call(
+    session: aiohttp.ClientSession,
+    egress: Egress,
+    config: Config,
+    headers: Mapping[str, str],
+    row: RowCall,
+    bytes_max: int,
+) -> RowResult:
+    row_headers = {**headers, "Idempotency-Key": str(row.row_id), "X-Gristmill-Attempt": str(row.attempt)}
+    try:
+        answer = await request(
+            session,
+            egress,
+            config.method,
+            config.url,
+            headers=row_headers,
+            body=orjson.dumps(row.input),
+            timeout_s=row.timeout_s,
+            body_bytes_max=bytes_max,
+        )
+    except TimeoutError:
+        raise PluginError(
+            f"The agent did not answer within {row.timeout_s:g} s.", permanent=False, code="timed_out"
+        ) from None
+    except aiohttp.ClientError as error:
+        raise PluginError(
+            f"The agent can't be reached: {_reason(error)}", permanent=False, code="unreachable"
+        ) from error
+    except Error as error:
+        raise PluginError(error.message, permanent=True, code=error.code) from error
+    trace = {"status": answer.status, "bytes": len(answer.body)}
+    if answer.status in RETRYABLE:
+        raise PluginError(
+            f"The agent answered {answer.status}{_excerpt(answer.body)}",
+            permanent=False,
+            code=f"http_{answer.status}",
+            retry_after_s=_retry_after(answer.headers.get("Retry-After")),
+            throttled=answer.status in THROTTLED,
+        )
+    if not 200 <= answer.status < 300:  # noqa: PLR2004 - the class of successes
+        raise PluginError(
+            f"The agent answered {answer.status}{_excerpt(answer.body)}", permanent=True, code=f"http_{answer.status}"
+        )
+    return RowResult(_parse(answer.body), _cost(answer.headers.get(COST_HEADER)), trace)
+
+
+def _parse(body: bytes) -> dict[str, Any] | None:
+    if not body.strip():
+        return None
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise PluginError(
+            f"The agent's answer is not JSON{_excerpt(body)}", permanent=True, code="bad_answer"
+        ) from None
+    return value if isinstance(value, dict) or value is None else {"value": value}
+
+
+def _cost(header: str | None) -> int | None:
+    if header is None:
+        return None
+    try:
+        return parse_usd(header.strip(), COST_HEADER)
+    except Invalid as error:
+        raise PluginError(error.message, permanent=True, code="bad_answer") from error
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date (RFC 9110, section 10.2.3)."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isdigit():
+        return float(text[:9])
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (when.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _excerpt(body: bytes) -> str:
+    text = " ".join(body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())[:EXCERPT_CHARS]
+    return f": {text}" if text else "."
+
+
+def _reason(error: aiohttp.ClientError) -> str:
+    return (str(error) or type(error).__name__)[:EXCERPT_CHARS]
+
+
+PLUGIN = HttpRuntime()

@@ -1,0 +1,222 @@
+"""Verbs of agents."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ValidationError
+
+from gristmill.agents import store
+from gristmill.agents.model import (
+    RESULT_FIELDS,
+    Agent,
+    AgentNotFound,
+    RateLimit,
+    Retry,
+    Template,
+    check_input,
+    input_of,
+)
+from gristmill.agents.runtimes import RowCall, RowResult, RuntimeContext, runtimes
+from gristmill.agents.templates import TEMPLATES
+from gristmill.base.config import settings
+from gristmill.base.db import Tx
+from gristmill.base.errors import Conflict, Error, FieldError, Invalid, NotFound, PluginError
+from gristmill.base.ids import uuid7
+from gristmill.base.paging import Page, page_of
+
+DEFAULTS: dict[str, Any] = {
+    "config": {},
+    "input_fields": [],
+    "output_schema": None,
+    "concurrency": 8,
+    "rate_limit": asdict(RateLimit()),
+    "timeout_s": 60.0,
+    "retry": asdict(Retry()),
+    "price_micro_usd": 0,
+    "bill_on_match": True,
+    "daily_budget_micro_usd": None,
+    "rules": {},
+    "schedule_cron": None,
+    "template": None,
+}
+
+
+def create(tx: Tx, organization_id: int, values: dict[str, Any], *, local: bool = False) -> Agent:
+    """A new agent. Raises `Invalid` for a config that its runtime refuses, `Conflict` when the name is taken."""
+    complete = {**DEFAULTS, **values}
+    complete["config"] = check_config(complete, organization_id, local=local)
+    _check_cron(complete["schedule_cron"])
+    if store.find_agent_by_name(tx, organization_id, complete["name"]):
+        raise Conflict(f"There is an agent named `{complete['name']}` already.")
+    try:
+        return store.insert_agent(tx, organization_id, complete)
+    except psycopg.errors.UniqueViolation:
+        raise Conflict(f"There is an agent named `{complete['name']}` already.") from None
+
+
+def update(tx: Tx, organization_id: int, agent_id: int, changes: dict[str, Any], *, local: bool = False) -> Agent:
+    """Change some settings. Batches under way keep the agent as it was when they were made."""
+    before = store.find_agent(tx, organization_id, agent_id, lock=True)
+    if before is None:
+        raise AgentNotFound(f"There is no agent {agent_id}.")
+    old = {
+        name: value for name, value in asdict(before).items() if name == "name" or name in DEFAULTS or name == "runtime"
+    }
+    new = {**old, **changes}
+    new["config"] = check_config(new, organization_id, local=local)
+    _check_cron(new["schedule_cron"])
+    changed = any(new[name] != old[name] for name in RESULT_FIELDS)
+    try:
+        return store.update_agent(tx, organization_id, agent_id, new, new_version=changed)
+    except psycopg.errors.UniqueViolation:
+        raise Conflict(f"There is an agent named `{new['name']}` already.") from None
+
+
+def check_config(values: dict[str, Any], organization_id: int, *, local: bool) -> dict[str, Any]:
+    """The runtime's config, checked and with its defaults filled in. Raises `Invalid` with `config.<field>`."""
+    runtime = runtimes.get(values["runtime"])
+    config = parse_config(runtime.Config, values["config"])
+    runtime.check(config, _context(values["name"], organization_id, values["concurrency"], local=local))
+    return config.model_dump(mode="json")
+
+
+def parse_config(model: type[BaseModel], config: dict[str, Any]) -> BaseModel:
+    """A runtime's config from JSON. Raises `Invalid` with one error per field."""
+    try:
+        return model.model_validate(config)
+    except ValidationError as error:
+        wrong = tuple(
+            FieldError(".".join(["config", *(str(part) for part in item["loc"])]), item["msg"])
+            for item in error.errors(include_url=False)
+        )
+        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong), errors=wrong) from error
+
+
+def get(tx: Tx, organization_id: int, agent_id: int) -> Agent:
+    """An agent. Raises `AgentNotFound`."""
+    found = store.find_agent(tx, organization_id, agent_id)
+    if found is None:
+        raise AgentNotFound(f"There is no agent {agent_id}.")
+    return found
+
+
+def get_by_name(tx: Tx, organization_id: int, name: str) -> Agent | None:
+    """An agent by its name, or None."""
+    return store.find_agent_by_name(tx, organization_id, name)
+
+
+def list_agents(tx: Tx, organization_id: int, *, only_id: int | None, page: int, per_page: int) -> Page[Agent]:
+    """One page of agents; `only_id` for a key that is limited to one."""
+    data, total = store.list_agents(tx, organization_id, only_id=only_id, limit=per_page, offset=(page - 1) * per_page)
+    return page_of(data, page=page, per_page=per_page, total=total)
+
+
+def delete(tx: Tx, organization_id: int, agent_id: int) -> None:
+    """Remove an agent. Raises `Conflict` while batches refer to it: their receipts must stay readable."""
+    try:
+        if not store.delete_agent(tx, organization_id, agent_id):
+            raise AgentNotFound(f"There is no agent {agent_id}.")
+    except psycopg.errors.ForeignKeyViolation:
+        raise Conflict(f"Agent {agent_id} has batches; its results would be lost. Rename it instead.") from None
+
+
+def templates() -> list[Template]:
+    """All templates in order of title."""
+    return sorted(TEMPLATES, key=lambda item: item.title)
+
+
+def deploy(tx: Tx, organization_id: int, slug: str, *, name: str | None, config: dict[str, Any]) -> Agent:
+    """An agent from a template; `config` overrides the template's."""
+    found = next((item for item in TEMPLATES if item.slug == slug), None)
+    if found is None:
+        raise NotFound(f"There is no template `{slug[:60]}`; `GET /api/v1/agent_templates` lists them.")
+    return create(
+        tx,
+        organization_id,
+        {
+            "name": name or found.title,
+            "runtime": found.runtime,
+            "config": {**found.config, **config},
+            "input_fields": [asdict(item) for item in found.input_fields],
+            "output_schema": found.output_schema,
+            "concurrency": found.concurrency,
+            "retry": asdict(found.retry),
+            "timeout_s": found.timeout_s,
+            "template": found.slug,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One row run at once, outside any batch."""
+
+    status: str
+    """`succeeded`, `empty` or `failed`."""
+    result: dict[str, Any] | None
+    error_code: str | None
+    error: str | None
+    duration_ms: int
+    trace: dict[str, Any]
+    input: dict[str, Any]
+    """What the agent got."""
+    cost_micro_usd: int | None
+    """What the runtime said that it cost; null when it said nothing."""
+
+
+async def try_row(agent: Agent, organization_id: int, row: dict[str, Any], *, local: bool = False) -> Trial:
+    """Run one row, one attempt, nothing stored. Raises `Invalid` when the row lacks required fields."""
+    value = input_of(row, {}, agent.input_fields)
+    wrong = check_input(value, agent.input_fields)
+    if wrong:
+        raise Invalid("The row lacks what the agent needs.", errors=tuple(wrong))
+    runtime = runtimes.get(agent.runtime)
+    config = parse_config(runtime.Config, agent.config)
+    context = _context(agent.name, organization_id, 1, local=local)
+    call = RowCall(uuid7(), 1, 1, value, agent.timeout_s)
+    started = time.monotonic()
+    result, failure = await _attempt(runtime.open(config, context), call)
+    elapsed = int((time.monotonic() - started) * 1000)
+    if failure is not None:
+        return Trial("failed", None, failure.code, failure.message, elapsed, {}, value, None)
+    status = "succeeded" if result.value else "empty"
+    return Trial(status, result.value, None, None, elapsed, result.trace, value, result.cost_micro_usd)
+
+
+async def _attempt(opening: Any, call: RowCall) -> tuple[RowResult, PluginError | None]:
+    try:
+        async with asyncio.timeout(call.timeout_s), opening as function:
+            if inspect.iscoroutinefunction(function):
+                return await function(call), None
+            return await asyncio.to_thread(function, call), None
+    except PluginError as error:
+        return RowResult(None), error
+    except TimeoutError:
+        message = f"The agent did not answer within {call.timeout_s:g} s."
+        return RowResult(None), PluginError(message, permanent=False, code="timed_out")
+    except Error as error:
+        return RowResult(None), PluginError(error.message, permanent=True, code=error.code)
+
+
+def _context(name: str, organization_id: int, concurrency: int, *, local: bool) -> RuntimeContext:
+    return RuntimeContext(settings(), organization_id, name, concurrency, local)
+
+
+def _check_cron(expression: str | None) -> None:
+    if expression is None:
+        return
+    wrong = FieldError("schedule_cron", "must be five cron fields, such as `0 6 * * 1-5`")
+    if len(expression) > 100 or len(expression.split()) != 5 or not expression.isascii():  # noqa: PLR2004
+        raise Invalid("`schedule_cron` can't be read.", errors=(wrong,))
+    try:
+        next(CronSim(expression, datetime.now(UTC)))
+    except (CronSimError, StopIteration):
+        raise Invalid("`schedule_cron` can't be read.", errors=(wrong,)) from None

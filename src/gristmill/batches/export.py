@@ -1,0 +1,102 @@
+"""Results out: one line per row, in the order of the user's rows, streamed with flat memory.
+
+The user's columns come first, then how the row ended, then the result's columns flattened (`a.0.b`). A duplicate row
+carries the result of the row it equals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+from uuid import UUID
+
+from gristmill.base.db import Database
+from gristmill.base.errors import Invalid
+from gristmill.base.ids import row_uuid
+from gristmill.base.money import usd
+from gristmill.batches import store
+from gristmill.batches.model import BatchNotFound
+from gristmill.tables import flatten, order_columns, write_csv, write_jsonl
+
+PAGE_ROWS = 1000
+FACTS = ("row_number", "status", "charge_usd", "error_code", "error")
+FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+
+
+def export(database: Database, organization_id: int, batch_id: UUID, kind: str) -> Iterator[bytes]:
+    """A batch's rows as `csv` or `jsonl` bytes. Raises `BatchNotFound` before the first byte.
+
+    Rows are read page by page, each in a short transaction of its own; a running batch can be exported at any time
+    and shows each row as it is when its page is read.
+    """
+    if kind not in FORMATS:
+        raise Invalid(f"`{kind[:20]}` is no export format; there are: {', '.join(FORMATS)}.")
+    with database.tx(organization_id) as tx:
+        batch = store.find_batch(tx, organization_id, batch_id)
+    if batch is None:
+        raise BatchNotFound(f"There is no batch {batch_id}.")
+    rows = _rows(database, organization_id, batch_id)
+    if kind == "jsonl":
+        return write_jsonl(_line(batch_id, row) for row in rows)
+    return _csv(batch, rows)
+
+
+def _rows(database: Database, organization_id: int, batch_id: UUID) -> Generator[dict[str, Any]]:
+    after = 0
+    while True:
+        with database.tx(organization_id) as tx:
+            page = store.list_rows(tx, organization_id, batch_id, status=None, query=None, after=after, limit=PAGE_ROWS)
+        yield from page
+        if len(page) < PAGE_ROWS:
+            return
+        after = page[-1]["row_number"]
+
+
+def _csv(batch: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+    columns: list[str] = batch["columns"]
+    results = order_columns(batch["result_columns"])
+    names = _distinct([*columns, *FACTS, *results], keep=len(columns))
+    places = {name: index for index, name in enumerate(results)}
+
+    def lines() -> Iterator[list[Any]]:
+        for row in rows:
+            values = flatten(row["result"]) if row["result"] else {}
+            known = all(name in places for name in values)
+            cells: list[Any] = [""] * len(results)
+            if known:
+                for name, value in values.items():
+                    cells[places[name]] = value
+            # A row whose result brought new columns ended after the header was written: it is shown as it was then.
+            status = row["status"] if known else "running"
+            facts = [row["row_number"], status, usd(row["charge_micro_usd"]), row["error_code"], row["error"]]
+            yield [*(row["data"].get(column) for column in columns), *facts, *cells]
+
+    return write_csv(lines(), names)
+
+
+def _line(batch_id: UUID, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "row_id": str(row_uuid(batch_id, row["row_number"])),
+        "row_number": row["row_number"],
+        "status": row["status"],
+        "data": row["data"],
+        "result": row["result"],
+        "charge_usd": usd(row["charge_micro_usd"]),
+        "error_code": row["error_code"],
+        "error": row["error"],
+        "duplicate_of": row["duplicate_of"],
+        "external_id": row["external_id"],
+    }
+
+
+def _distinct(names: list[str], *, keep: int) -> list[str]:
+    """Column names without repeats: the user's own stay, ours get a `_2`."""
+    seen: set[str] = set(names[:keep])
+    out = names[:keep]
+    for name in names[keep:]:
+        candidate, number = name, 2
+        while candidate in seen:
+            candidate, number = f"{name}_{number}", number + 1
+        seen.add(candidate)
+        out.append(candidate)
+    return out

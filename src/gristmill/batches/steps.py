@@ -1,0 +1,379 @@
+"""The transactions of a running batch: save what finished, claim and hold what comes next, close at the end.
+
+Each function is one named piece of a worker's step and runs inside the step's one transaction, under the batch's row
+lock. Charges, results, counters, change list and events of a row commit together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from gristmill import events, ledger
+from gristmill.base.db import Tx
+from gristmill.base.money import usd
+from gristmill.batches import run_store, store
+from gristmill.batches.model import LIVE, Finished, Seat, Status, allot, batch_from_row, receipt_of
+
+CLOSABLE: frozenset[Status] = frozenset({"queued", "running", "paused"})
+"""A paused batch whose last row in flight was its last row at all is complete."""
+RPM_BURST_S = 1.0
+"""A rate limit's bucket holds what it refills in this time, and at least one call."""
+SLOTS_LIMIT_MIN = 1.0
+LOWER_PAUSE_S = 1.0
+"""After a provider asked for less, further complaints of calls already under way count as the same one."""
+
+
+@dataclass(slots=True)
+class StepFacts:
+    """What a seat knows from step to step."""
+
+    organization_id: int
+    agent_id: int
+    batch_id: UUID
+    worker_id: UUID
+    epoch: int
+    provider_key: str
+    cursor: int = 0
+    """Row number up to which this seat has claimed; earlier pending rows are retries or rows given back."""
+    known_columns: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What a step gives its seat."""
+
+    live: bool
+    """False: stop, the batch is paused, over, or belongs to a newer epoch."""
+    rows: list[tuple[int, int, int, dict[str, Any]]] = field(default_factory=list)
+    """Claimed rows: row number, attempt, tries, data."""
+    slots: int = 0
+    wait_s: float = 0.0
+    """Nothing can be claimed before that: a rate limit, a Retry-After, a retry's backoff."""
+    refused: int = 0
+    """Rows whose write the fence refused: this worker's lease had expired."""
+
+
+def step(tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, in_flight: int) -> StepResult:
+    """One step of a seat: save, then claim. `want` rows are asked for, `in_flight` are being run now."""
+    batch = run_store.claim_batch(tx, facts.batch_id)
+    limits = run_store.find_agent_limits(tx, facts.agent_id)
+    if batch is None or limits is None:
+        return StepResult(live=False)
+    pace = run_store.claim_pace(tx, facts.organization_id, f"agent:{facts.agent_id}", facts.provider_key)
+    refused = 0
+    if finished:
+        refused = save(tx, batch, facts, finished, pace, limits["concurrency"])
+        batch = run_store.claim_batch(tx, facts.batch_id) or batch
+    if batch["pending"] == 0 and batch["running"] == 0 and batch["status"] in CLOSABLE:
+        close(tx, batch)
+        return StepResult(live=False, refused=refused)
+    if batch["status"] not in LIVE or batch["epoch"] != facts.epoch:
+        run_store.shrink_seat(tx, facts.batch_id, facts.worker_id, facts.epoch, in_flight)
+        return StepResult(live=False, refused=refused)
+    result = claim(tx, batch, facts, limits, pace, want=want, in_flight=in_flight)
+    result.refused = refused
+    return result
+
+
+def give_back(tx: Tx, batch: dict[str, Any], worker_id: UUID, *, keep: Mapping[int, int], ran: bool) -> int:
+    """Send rows back that a worker holds by the database's word but not by its own (`keep`: row number -> attempt).
+
+    With `ran` the attempt counts, as for a worker that died: a row that kills its worker each time must end too.
+    """
+    held = run_store.running_rows_of_worker(tx, batch["id"], worker_id)
+    attempts_max = batch["agent"]["retry"]["max_attempts"]
+    rows = [
+        Finished(
+            row["row_number"],
+            row["attempt"],
+            "failed" if ran and row["tries"] + 1 >= attempts_max else "pending",
+            ran=ran,
+            error_code="worker_lost" if ran else None,
+            error="The worker that ran this row ended before it could save the result." if ran else None,
+        )
+        for row in held
+        if keep.get(row["row_number"]) != row["attempt"]
+    ]
+    if rows:
+        facts = StepFacts(batch["organization_id"], batch["agent_id"], batch["id"], worker_id, batch["epoch"], "")
+        save(tx, batch, facts, rows, None, 1)
+    return len(rows)
+
+
+def save(
+    tx: Tx,
+    batch: dict[str, Any],
+    facts: StepFacts,
+    finished: Sequence[Finished],
+    pace: dict[str, dict[str, Any]] | None,
+    concurrency: int,
+) -> int:
+    """Write results, settle or release their holds, count, and note the change; answers how many were refused."""
+    held = batch["price_micro_usd"]
+    written = run_store.update_finished(tx, facts.batch_id, facts.worker_id, finished)
+    kept = {row["row_number"] for row in written}
+    rows = [row for row in finished if row.row_number in kept]
+    charges = [
+        ledger.RowCharge(row.row_number, row.attempt, held, _charge(row, held, batch["agent"]["bill_on_match"]))
+        for row in rows
+    ]
+    spent = ledger.settle_rows(tx, facts.organization_id, facts.batch_id, charges) if held else 0
+    if spent:
+        paid = [charge for charge in charges if charge.charge_micro_usd]
+        run_store.update_charges(
+            tx, facts.batch_id, [row.row_number for row in paid], [row.charge_micro_usd for row in paid]
+        )
+        run_store.add_agent_spent(tx, facts.organization_id, facts.agent_id, spent)
+    if pace is not None:
+        _adjust_pace(tx, facts, rows, pace[facts.provider_key], concurrency)
+    _count(tx, batch, facts, rows, charges, spent=spent, released=held * len(rows))
+    return len(finished) - len(rows)
+
+
+def _charge(row: Finished, price: int, bill_on_match: bool) -> int:
+    """What a row costs: its real cost when it matched, nothing when it failed, by the agent's rule when it is empty."""
+    if row.status == "succeeded" or (row.status == "empty" and not bill_on_match):
+        return price if row.cost_micro_usd is None else min(row.cost_micro_usd, price)
+    return 0
+
+
+def _count(
+    tx: Tx,
+    batch: dict[str, Any],
+    facts: StepFacts,
+    rows: Sequence[Finished],
+    charges: Sequence[ledger.RowCharge],
+    *,
+    spent: int,
+    released: int,
+) -> None:
+    changes = {"running": -len(rows), "spent": spent, "held": -released, "attempts": sum(row.ran for row in rows)}
+    for row in rows:
+        changes[row.status] = changes.get(row.status, 0) + 1
+    changes["failures_run"] = changes.get("failed", 0)
+    revision = run_store.add_counts(tx, facts.batch_id, changes, result_columns=_new_columns(batch, facts, rows))
+    lines = [
+        [row.row_number, row.status, charge.charge_micro_usd, row.duration_ms, row.error_code]
+        for row, charge in zip(rows, charges, strict=True)
+        if row.ran
+    ]
+    if lines:
+        run_store.insert_progress(tx, facts.organization_id, facts.batch_id, revision, lines)
+
+
+def _new_columns(batch: dict[str, Any], facts: StepFacts, rows: Sequence[Finished]) -> list[str] | None:
+    """The union of result columns when these rows add to it, else None."""
+    known = facts.known_columns
+    if all(name in known for row in rows for name in row.columns):
+        return None
+    known.update(dict.fromkeys(batch["result_columns"]))
+    before = len(known)
+    for row in rows:
+        known.update(dict.fromkeys(row.columns))
+    return list(known) if len(known) > before else None
+
+
+def claim(
+    tx: Tx,
+    batch: dict[str, Any],
+    facts: StepFacts,
+    limits: dict[str, Any],
+    pace: dict[str, dict[str, Any]],
+    *,
+    want: int,
+    in_flight: int,
+) -> StepResult:
+    """Take the next rows and hold their price: as many as seat, rate limit, budgets and balance allow."""
+    slots = _take_seat(tx, batch, facts, limits, pace, in_flight)
+    provider, bucket = pace[facts.provider_key], pace[f"agent:{facts.agent_id}"]
+    blocked_s = float(provider["blocked_s"] or 0.0)
+    if blocked_s > 0 or batch["pending"] == 0 or slots == 0:
+        return StepResult(live=True, slots=slots, wait_s=blocked_s)
+    if batch["max_failures"] is not None and batch["failures_run"] > batch["max_failures"]:
+        pause(tx, batch, "failures", f"{batch['failures_run']} rows failed; at most {batch['max_failures']} may.")
+        return StepResult(live=False)
+    allowed, tokens, wait_s = _rate_allows(bucket, limits["rate_limit"].get("rpm"), want)
+    allowed = _money_allows(tx, batch, facts, limits, allowed)
+    if allowed is None:
+        return StepResult(live=False)
+    rows = _claim_rows(tx, facts, allowed, batch["price_micro_usd"]) if allowed else []
+    if limits["rate_limit"].get("rpm"):
+        run_store.update_tokens(tx, facts.organization_id, f"agent:{facts.agent_id}", tokens - len(rows))
+    if rows:
+        _hold(tx, batch, facts, rows)
+    elif allowed:
+        due = run_store.next_due(tx, facts.batch_id)
+        wait_s = max(0.0, (due - tx.now).total_seconds()) if due else 0.0
+    if batch["status"] == "queued":
+        start(tx, batch)
+    return StepResult(live=True, rows=rows, slots=slots, wait_s=wait_s)
+
+
+def _claim_rows(tx: Tx, facts: StepFacts, limit: int, price: int) -> list[tuple[int, int, int, dict[str, Any]]]:
+    """Rows after the cursor first; once those are used up, rows before it that came back."""
+    rows = run_store.claim_rows(
+        tx, facts.batch_id, facts.worker_id, after=facts.cursor, limit=limit, held_micro_usd=price
+    )
+    if rows:
+        facts.cursor = rows[-1][0]
+    elif facts.cursor:
+        facts.cursor = 0
+        rows = run_store.claim_rows(tx, facts.batch_id, facts.worker_id, after=0, limit=limit, held_micro_usd=price)
+    return rows
+
+
+def _hold(tx: Tx, batch: dict[str, Any], facts: StepFacts, rows: list[tuple[int, int, int, dict[str, Any]]]) -> None:
+    price = batch["price_micro_usd"]
+    ledger.hold_rows(tx, facts.organization_id, facts.batch_id, [ledger.RowHold(row[0], row[1]) for row in rows], price)
+    count = len(rows)
+    run_store.add_counts(
+        tx, facts.batch_id, {"pending": -count, "running": count, "held": price * count}, result_columns=None
+    )
+
+
+def _take_seat(
+    tx: Tx,
+    batch: dict[str, Any],
+    facts: StepFacts,
+    limits: dict[str, Any],
+    pace: dict[str, dict[str, Any]],
+    in_flight: int,
+) -> int:
+    """This seat's slots: a fair share of what the agent, and the provider's present mood, allow."""
+    concurrency = limits["concurrency"]
+    slots_limit = pace[facts.provider_key]["slots_limit"]
+    if slots_limit is not None:
+        concurrency = max(1, min(concurrency, int(slots_limit)))
+    seats = run_store.list_seats(tx, facts.agent_id)
+    key = (facts.batch_id, facts.worker_id, facts.epoch)
+    mine = Seat(*key, batch["priority"], min(in_flight + batch["pending"], concurrency), 0)
+    others = [seat for seat in seats if (seat.batch_id, seat.worker_id, seat.epoch) != key]
+    slots = allot(concurrency, mine, others, in_flight)
+    before = next((seat for seat in seats if (seat.batch_id, seat.worker_id, seat.epoch) == key), None)
+    after = replace(mine, slots=slots)
+    if before != after:
+        run_store.upsert_seat(tx, facts.organization_id, facts.agent_id, after)
+    return slots
+
+
+def _rate_allows(bucket: dict[str, Any], rpm: int | None, want: int) -> tuple[int, float, float]:
+    """Rows that the rate limit lets start now, tokens in its bucket, and seconds until the next when there are none."""
+    if not rpm:
+        return want, 0.0, 0.0
+    per_s = rpm / 60
+    tokens = min(bucket["tokens"] + bucket["idle_s"] * per_s, max(1.0, per_s * RPM_BURST_S))
+    allowed = min(want, int(tokens))
+    return allowed, tokens, 0.0 if allowed else (1.0 - tokens) / per_s
+
+
+def _money_allows(tx: Tx, batch: dict[str, Any], facts: StepFacts, limits: dict[str, Any], want: int) -> int | None:
+    """Rows whose price can be held now. Pauses the batch and answers None exactly when the next one can't."""
+    price = batch["price_micro_usd"]
+    if price == 0 or want == 0:
+        return want
+    if batch["budget_micro_usd"] is not None:
+        left = batch["budget_micro_usd"] - batch["spent_micro_usd"] - batch["held_micro_usd"]
+        if left < price:
+            if batch["held_micro_usd"] > 0:
+                return 0  # rows in flight may cost less than what is held for them
+            pause(tx, batch, "budget", f"The budget of {usd(batch['budget_micro_usd'])} USD is used up.")
+            return None
+        want = min(want, left // price)
+    daily = limits["daily_budget_micro_usd"]
+    if daily is not None:
+        left = daily - run_store.agent_spent_today(tx, facts.agent_id)
+        if left < price:
+            pause(tx, batch, "budget", f"The agent's budget for today, {usd(daily)} USD, is used up.")
+            return None
+        want = min(want, left // price)
+    available = ledger.lock_available(tx, facts.organization_id)
+    if available < price:
+        message = f"The free balance of {usd(available)} USD does not cover the next row at {usd(price)} USD."
+        pause(tx, batch, "balance", message)
+        return None
+    return min(want, available // price)
+
+
+def _adjust_pace(
+    tx: Tx,
+    facts: StepFacts,
+    rows: Sequence[Finished],
+    state: dict[str, Any],
+    concurrency: int,
+) -> None:
+    """Additive increase, multiplicative decrease of the provider's slots, shared by every row that calls it."""
+    limit = state["slots_limit"]
+    throttled = [row for row in rows if row.throttled]
+    if throttled:
+        block_s = max((row.retry_after_s or 0.0) for row in throttled)
+        fresh = state["lowered_s"] is None or state["lowered_s"] > LOWER_PAUSE_S
+        lowered = max(SLOTS_LIMIT_MIN, (limit or float(concurrency)) / 2) if fresh else limit
+        run_store.update_limit(
+            tx, facts.organization_id, facts.provider_key, slots_limit=lowered, lowered=fresh, block_s=block_s
+        )
+        state["slots_limit"], state["blocked_s"] = lowered, max(block_s, float(state["blocked_s"] or 0.0))
+    elif limit is not None:
+        good = sum(1 for row in rows if row.ran and row.error_code is None)
+        raised: float | None = limit + good / limit
+        if raised is not None and raised >= concurrency:
+            raised = None
+        run_store.update_limit(
+            tx, facts.organization_id, facts.provider_key, slots_limit=raised, lowered=False, block_s=0.0
+        )
+        state["slots_limit"] = raised
+
+
+def start(tx: Tx, batch: dict[str, Any]) -> None:
+    """The first claim makes a queued batch a running one."""
+    store.update_status(tx, batch["id"], status="running")
+    _emit(tx, batch, "agent.batch.started", "running", reason=None, message="")
+
+
+def pause(tx: Tx, batch: dict[str, Any], reason: str, message: str) -> None:
+    """Stop claiming; rows in flight finish."""
+    store.update_status(tx, batch["id"], status="paused", reason=reason, message=message)
+    _emit(tx, batch, "agent.batch.paused", "paused", reason=reason, message=message)
+
+
+def close(tx: Tx, batch: dict[str, Any]) -> None:
+    """Every row has ended: complete. The table's constraints refuse it unless the receipt holds."""
+    store.update_status(tx, batch["id"], status="completed")
+    _emit(tx, batch, "agent.batch.completed", "completed", reason=None, message="")
+
+
+def fail(tx: Tx, batch: dict[str, Any], message: str) -> None:
+    """The run can't go on; its rows stay pending and `resume` goes on once the cause is mended."""
+    store.update_status(tx, batch["id"], status="failed", message=message[:2000])
+    _emit(tx, batch, "agent.batch.failed", "failed", reason=None, message=message[:2000])
+
+
+def announce_cancelled(tx: Tx, batch: dict[str, Any]) -> None:
+    """Tell that a person ended the batch."""
+    _emit(tx, batch, "agent.batch.cancelled", "cancelled", reason=None, message="")
+
+
+def _emit(tx: Tx, batch: dict[str, Any], kind: str, status: Status, *, reason: str | None, message: str) -> None:
+    found = store.find_batch(tx, batch["organization_id"], batch["id"])
+    current = found or batch
+    view = batch_from_row({**current, "status": status}, tx.now)
+    receipt = receipt_of(current)
+    events.emit(
+        tx,
+        batch["organization_id"],
+        kind,
+        subject=f"batch:{batch['id']}",
+        data={
+            "batch_id": str(batch["id"]),
+            "agent_id": batch["agent_id"],
+            "name": view.name,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "receipt": {name: getattr(receipt, name) for name in receipt.__dataclass_fields__},
+            "exports": {kind_: f"/api/v1/batch_executions/{batch['id']}/export.{kind_}" for kind_ in ("csv", "jsonl")},
+            "callback_url": batch["callback_url"],
+        },
+    )
