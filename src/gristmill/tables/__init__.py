@@ -1,0 +1,54 @@
+"""Tables: bytes become rows of text with named columns, and rows become bytes.
+
+`read_table` opens a path, bytes or a stream; it finds format, encoding, separators, preamble and header by
+content, tells how sure it is (`Table.dialect`), and streams the rows with flat memory. Cells stay text;
+column types are a view beside them. What is no row is in `Table.rejects`, and `Table.receipt` accounts for
+every record. `write_csv` and `write_jsonl` go the other way; `flatten` and `cell` say how nested JSON
+values become cells.
+"""
+
+from gristmill.tables.flatten import cell, flatten, order_columns
+from gristmill.tables.infer import infer, typed
+from gristmill.tables.model import (
+    Batch,
+    Column,
+    Dialect,
+    Hints,
+    Receipt,
+    Reject,
+    Table,
+    TooLargeToRead,
+    Type,
+    Unreadable,
+    UnsupportedFormat,
+    fingerprint,
+)
+from gristmill.tables.read import read_table
+from gristmill.tables.sniff import sniff
+from gristmill.tables.writers import guard, unguard, write_csv, write_jsonl
+
+__all__ = [
+    "Batch",
+    "Column",
+    "Dialect",
+    "Hints",
+    "Receipt",
+    "Reject",
+    "Table",
+    "TooLargeToRead",
+    "Type",
+    "Unreadable",
+    "UnsupportedFormat",
+    "cell",
+    "fingerprint",
+    "flatten",
+    "guard",
+    "infer",
+    "order_columns",
+    "read_table",
+    "sniff",
+    "typed",
+    "unguard",
+    "write_csv",
+    "write_jsonl",
+]

@@ -1,0 +1,207 @@
+"""Finding where the table starts, whether it has a header, and what under it is a footer."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from statistics import median
+from typing import NamedTuple
+
+from gristmill.tables.infer import shape
+
+PREAMBLE_RECORDS_MAX = 100
+"""Records looked through for the start of the table."""
+BODY_RECORDS = 200
+"""Rows the header is compared with."""
+COLUMNS_COMPARED = 200
+"""Columns the header is compared in."""
+OVERTAKEN_WIDTH_MIN = 5
+"""Narrower tables have no line of group headings: a half-empty first line is their header."""
+EXTRA_SHARE = 0.1
+"""Share of the rows that must fill a cell beyond the header for it to be a column."""
+FOOTER_RECORDS_MAX = 10
+"""Records at the end that may be totals and notes."""
+FOOTER_ROWS_MIN = 3
+"""Rows a table must have before its last ones are taken for footers."""
+
+_STRONG = frozenset(("int", "float", "amount", "date", "time", "email", "url", "phone", "zip"))
+_NUMERIC = frozenset(("int", "float", "amount", "zip", "phone"))
+_NEVER_HEADER = frozenset(("email", "phone", "date", "amount", "time", "float"))
+_FILL_MIN = 0.5
+_TOTAL = re.compile(
+    r"(?:grand |sub|sub-|overall |report )?totals?(?: ?(?:amount|count|rows|records))?\W*"
+    r"|gesamt(?:summe)?\W*|summe\W*|total g[eé]n[eé]ral\W*|suma\W*|итого\W*",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_HEADER_WORDS = re.compile(
+    r"(?:^|[\W_])(?:id|name|names|nom|nombre|naam|address|adresse|street|city|town|state|zip|zipcode|postcode|country"
+    r"|county|phone|tel|telephone|fax|mobile|email|e-mail|mail|url|website|web|date|time|type|category|code|number|no"
+    r"|description|title|status|notes?|comments?|lat|latitude|lng|lon|long|longitude|company|organi[sz]ation|amount"
+    r"|price|quantity|count|first|last|department|owner|contact|gender|age|value|total|key|label|year|region)(?:$|[\W_\d])",
+    re.IGNORECASE,
+)
+
+
+class Layout(NamedTuple):
+    """What `detect_layout` found."""
+
+    preamble: int
+    """Records before the header or the first row."""
+    header: bool
+    preamble_confidence: float
+    header_confidence: float
+
+
+def is_blank(row: list[str]) -> bool:
+    """No cell has text."""
+    return not any(cell.strip() for cell in row)
+
+
+def detect_layout(records: list[list[str]], preamble: int | None = None, *, header: bool | None = None) -> Layout:
+    """Preamble and header from the first records, blank ones included. Given values are not questioned."""
+    start, sure = (preamble, 1.0) if preamble is not None else _find_start(records)
+    if header is not None:
+        return Layout(start, header, sure, 1.0)
+    rest = [row for row in records[start : start + 1 + BODY_RECORDS] if not is_blank(row)]
+    if not rest:
+        return Layout(start, header=True, preamble_confidence=sure, header_confidence=0.3)
+    score = _header_score(rest[0], rest[1:])
+    return Layout(start, score >= 0, sure, round(0.5 + min(abs(score), 1.0) / 2, 2))
+
+
+def _find_start(records: list[list[str]]) -> tuple[int, float]:
+    """Index of the first record that is as wide and as filled as the rows below."""
+    filled = [
+        (index, row) for index, row in enumerate(records[: PREAMBLE_RECORDS_MAX + BODY_RECORDS]) if not is_blank(row)
+    ]
+    if not filled:
+        return 0, 0.3
+    body = [row for _, row in filled[len(filled) // 3 :]]
+    width = Counter(map(len, body)).most_common(1)[0][0]
+    fill = median(_fill(row) for row in body)
+    enough = min(fill, width) * _FILL_MIN
+    for index, row in filled:
+        if index > PREAMBLE_RECORDS_MAX:
+            break
+        count = _fill(row)
+        if len(row) < width * _FILL_MIN or count < enough or (count == 1 and fill > 1):
+            continue
+        if _is_overtaken(row, [other for position, other in filled if position > index][:3], width):
+            continue
+        return index, 0.95 if count >= width * _FILL_MIN else 0.7
+    return filled[0][0], 0.4
+
+
+def _is_overtaken(row: list[str], below: list[list[str]], width: int) -> bool:
+    """A sparse line of group headings or of facts about the file, above a full line of headings."""
+    count = _fill(row)
+    if width < OVERTAKEN_WIDTH_MIN or count >= width * 0.7:
+        return False
+    for other in below:
+        cells = [cell.strip() for cell in other if cell.strip()]
+        if (
+            len(cells) >= max(count * 1.5, width * 0.8)
+            and len(set(cells)) == len(cells)
+            and all(shape(cell) in ("text", "bool") for cell in cells)
+        ):
+            return True
+    return False
+
+
+def _fill(row: list[str]) -> int:
+    return sum(1 for cell in row if cell.strip())
+
+
+def _header_score(first: list[str], body: list[list[str]]) -> float:
+    """Evidence per filled column that `first` names the columns: about -1 (a row) to 1 (a header)."""
+    total, seen = 0.0, 0
+    years = [cell for cell in first if _YEAR.fullmatch(cell.strip())]
+    for index, raw in enumerate(first[:COLUMNS_COMPARED]):
+        cell = raw.strip()
+        if not cell:
+            continue
+        seen += 1
+        kind = shape(cell)
+        column = [row[index].strip() for row in body if index < len(row) and row[index].strip()]
+        if _YEAR.fullmatch(cell) and len(years) > 1 and len(set(years)) == len(years):
+            total += 0.2  # a run of different years heads a time series
+        else:
+            total += _cell_evidence(cell, kind, column)
+    return total / max(seen, 1)
+
+
+def _cell_evidence(cell: str, kind: str, column: list[str]) -> float:
+    evidence = 0.4 if kind == "text" and _HEADER_WORDS.search(cell) else 0.0
+    if kind in _NEVER_HEADER or kind == "url":
+        evidence -= 1.5
+    elif kind in _NUMERIC:
+        evidence -= 0.8
+    if not column:
+        return evidence
+    kinds = Counter(map(shape, column[:50]))
+    strong, count = max(
+        ((name, n) for name, n in kinds.items() if name in _STRONG), key=lambda p: p[1], default=("", 0)
+    )
+    if strong and count >= 0.7 * min(len(column), 50):
+        return evidence + (1.0 if kind in ("text", "bool") else 0.0)
+    repeats = column.count(cell)
+    if repeats:
+        return evidence - min(1.0, 0.3 + 2 * repeats / len(column))
+    lengths = [len(value) for value in column]
+    if min(lengths) == max(lengths) and len(column) > 2:  # noqa: PLR2004 (two of a length are chance)
+        return evidence + (0.5 if len(cell) != lengths[0] else -0.2)
+    if len(cell) > 3 * max(lengths) or len(cell) * 3 < median(lengths):
+        return evidence + 0.2
+    return evidence
+
+
+def table_width(header: list[str] | None, body: list[list[str]]) -> int:
+    """Number of columns: the header's, and further ones that a fair share of the rows fill."""
+    widths = Counter(map(len, body))
+    width = len(header) if header is not None else widths.most_common(1)[0][0] if widths else 0
+    reached: Counter[int] = Counter()
+    for row in body:
+        if len(row) > width:
+            for index in range(width, len(row)):
+                reached[index] += bool(row[index].strip())
+    common = [index for index, n in reached.items() if n >= max(1, EXTRA_SHARE * len(body))]
+    return max([width, *(index + 1 for index in common)])
+
+
+class Tail(NamedTuple):
+    """One of the last records, kept back until it is known not to be a footer."""
+
+    line: int
+    row: list[str]
+    raw: str
+    width: int
+    """Cells it had in the file."""
+    after_gap: bool
+    """Whether a blank record stands before it."""
+
+
+def count_footers(tail: list[Tail], rows_before: int) -> int:
+    """How many records at the end of a table are totals or notes instead of rows."""
+    width = len(tail[0].row) if tail else 0
+    if width < 2 or rows_before + len(tail) <= FOOTER_ROWS_MIN:  # noqa: PLR2004 (a list has no totals column)
+        return 0
+    count, gap = 0, False
+    for item in reversed(tail):
+        if _is_total(item.row) or _is_note(item, width):
+            count += 1
+            gap = gap or item.after_gap or item.width < width or _is_total(item.row)
+        else:
+            break
+    # Notes count only when something sets them apart; a whole tail of "footers" is a sparse table.
+    return count if gap and count < len(tail) else 0
+
+
+def _is_total(row: list[str]) -> bool:
+    filled = [cell.strip() for cell in row if cell.strip()]
+    return len(filled) > 1 and bool(_TOTAL.fullmatch(filled[0])) and all(shape(c) in _NUMERIC for c in filled[1:])
+
+
+def _is_note(item: Tail, width: int) -> bool:
+    filled = [index for index, cell in enumerate(item.row) if cell.strip()]
+    return len(filled) == 1 and filled[0] <= 1 and width >= FOOTER_ROWS_MIN and shape(item.row[filled[0]]) == "text"

@@ -1,0 +1,240 @@
+"""Lines -> records of cells: the inner loop of reading delimited text.
+
+Three gears, fastest first. Text without quotes is split. Text with well-formed quotes goes through the C
+parser of the csv module in strict mode. A record that parser refuses is read by `parse_record`, which
+knows stray quotes, escapes, long delimiters and quotes that are never closed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+
+RECORD_CHARS_MAX = 16 * 1024 * 1024
+"""Characters of one line; more is refused."""
+QUOTED_CHARS_MAX = 4 * 1024 * 1024
+"""A quoted field may span lines up to here before its opening quote is taken literally."""
+LENIENT_LINES_MAX = 50
+"""A field with stray quotes inside may span this many lines."""
+LENIENT_TRIES_MAX = 3
+"""Ends tried for such a field: every try reads the record anew."""
+_WINDOW_LINES = 512
+"""Lines given to the C parser at once after it met a bad one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What separates cells."""
+
+    delimiter: str
+    quote: str
+    escape: str
+    skip_initial_space: bool
+    width: int = 0
+    """Cells a record should have, which settles doubtful quotes; 0 when not known yet."""
+
+
+@dataclass(slots=True)
+class Block:
+    """Records of one stretch of text."""
+
+    rows: list[list[str]] = field(default_factory=list[list[str]])
+    starts: list[int] = field(default_factory=list[int])
+    """Index in `lines` where each record starts."""
+    lines: list[str] = field(default_factory=list[str])
+    r"""With their `\n`."""
+    used: int = 0
+    """Lines consumed; the rest waits for more text."""
+    malformed: list[int] = field(default_factory=list[int])
+    """Indexes of records whose quotes had to be interpreted."""
+
+    def raw(self, index: int) -> str:
+        """The text of one record without its final newline."""
+        end = self.starts[index + 1] if index + 1 < len(self.starts) else self.used
+        return "".join(self.lines[self.starts[index] : end]).rstrip("\r\n")
+
+
+def split_records(text: str, grammar: Grammar, *, is_last: bool) -> Block:
+    r"""All complete records of `text`, which must end in `\n` unless `is_last`."""
+    if not grammar.quote or grammar.quote not in text:
+        return _split_plain(text, grammar)
+    block = Block(lines=list(io.StringIO(text, newline="\n")))
+    simple = len(grammar.delimiter) == 1 and grammar.delimiter != " "
+    if simple and not (grammar.escape and grammar.escape in text):
+        _split_quoted(block, grammar, is_last=is_last)
+    else:
+        while block.used < len(block.lines) and _one_record(block, grammar, is_last=is_last):
+            pass
+    return block
+
+
+def _split_plain(text: str, grammar: Grammar) -> Block:
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    if "\r" in text:
+        lines = [line.rstrip("\r") for line in lines]
+    delimiter = grammar.delimiter
+    if delimiter == " ":
+        rows = [[cell for cell in line.split(" ") if cell] for line in lines]
+    elif grammar.skip_initial_space:
+        rows = [[cell.lstrip(" ") for cell in line.split(delimiter)] for line in lines]
+    else:
+        rows = [line.split(delimiter) for line in lines]
+    # `raw` joins lines, so they need no newline here: every record is one line.
+    return Block(rows=rows, starts=list(range(len(lines))), lines=lines, used=len(lines))
+
+
+def _split_quoted(block: Block, grammar: Grammar, *, is_last: bool) -> None:
+    lines, window = block.lines, len(block.lines)
+    while block.used < len(lines):
+        whole = block.used == 0 and window >= len(lines)
+        reader = csv.reader(
+            lines if whole else lines[block.used : block.used + window],
+            delimiter=grammar.delimiter,
+            quotechar=grammar.quote,
+            skipinitialspace=grammar.skip_initial_space,
+            strict=True,
+        )
+        base = block.used
+        try:
+            for row in reader:
+                block.rows.append(row)
+                block.starts.append(block.used)
+                block.used = base + reader.line_num
+        except csv.Error:
+            if not _one_record(block, grammar, is_last=is_last):
+                return
+            window = _WINDOW_LINES
+
+
+def _one_record(block: Block, grammar: Grammar, *, is_last: bool) -> bool:
+    """Append the record at `block.used`; False when its end is not in sight yet."""
+    outcome = parse_record(block.lines, block.used, grammar, is_last=is_last)
+    if outcome is None:
+        return False
+    row, used, malformed = outcome
+    if malformed:
+        block.malformed.append(len(block.rows))
+    block.rows.append(row)
+    block.starts.append(block.used)
+    block.used += used
+    return True
+
+
+def parse_record(
+    lines: list[str], start: int, grammar: Grammar, *, is_last: bool
+) -> tuple[list[str], int, bool] | None:
+    """(cells, lines used, whether quotes were malformed) of the record at `start`; None: needs more lines.
+
+    A quoted field may span lines as long as it closes properly. With stray quotes inside it may do so only
+    when the record then has the expected width. Otherwise the opening quote is taken as a letter and the
+    record ends with its line, so an unclosed quote costs one record and never the rest of the file.
+    """
+    count, text, tries = 1, lines[start], 0
+    while True:
+        cells, is_open, malformed = _parse_text(text, grammar, literal=False)
+        if not is_open:
+            fits = count == 1 or not malformed or (len(cells) == grammar.width and count <= LENIENT_LINES_MAX)
+            if fits and malformed and count == 1 and len(cells) != grammar.width:
+                plain, _, _ = _parse_text(text, grammar, literal=True)
+                cells = plain if len(plain) == grammar.width else cells
+            if fits:
+                return cells, count, malformed
+            break
+        tries += malformed
+        hopeless = tries > LENIENT_TRIES_MAX or (malformed and count > LENIENT_LINES_MAX)
+        if hopeless or len(text) > QUOTED_CHARS_MAX:
+            break
+        if start + count >= len(lines):
+            if not is_last:
+                return None
+            break
+        end = _closing_line(lines, start + count, grammar)
+        text += "".join(lines[start + count : end])
+        count = end - start
+    cells, _, _ = _parse_text(lines[start], grammar, literal=True)
+    return cells, 1, True
+
+
+def _closing_line(lines: list[str], start: int, grammar: Grammar) -> int:
+    """The index behind the next line with an odd number of quotes.
+
+    Well-formed text closes an open field only there, so going straight to it keeps long fields linear.
+    """
+    size = 0
+    escaped = grammar.escape + grammar.quote
+    for index in range(start, len(lines)):
+        line = lines[index]
+        size += len(line)
+        quotes = line.count(grammar.quote) - (line.count(escaped) if grammar.escape else 0)
+        if quotes % 2 or size > QUOTED_CHARS_MAX:
+            return index + 1
+    return len(lines)
+
+
+def _parse_text(text: str, grammar: Grammar, *, literal: bool) -> tuple[list[str], bool, bool]:
+    """(cells, whether a quote is still open at the end, whether quotes were malformed)."""
+    text = text.rstrip("\r\n")
+    cells: list[str] = []
+    malformed = False
+    position, delimiter, quote = 0, grammar.delimiter, grammar.quote
+    blanks = grammar.skip_initial_space or delimiter == " "
+    while True:
+        while blanks and text.startswith(" ", position):
+            position += 1
+        if text.startswith(quote, position):
+            cell, end, stray = _quoted(text, position, grammar)
+            if end >= 0 and not (stray and literal):
+                malformed = malformed or stray
+                cells.append(cell)
+                position = end
+                if position >= len(text):
+                    return cells, False, malformed
+                position += len(delimiter)
+                continue
+            if not literal:
+                return cells, True, malformed or stray
+            malformed = True
+        end = text.find(delimiter, position)
+        if end < 0:
+            if not (delimiter == " " and position >= len(text) and cells):
+                cells.append(text[position:])
+            return cells, False, malformed
+        cells.append(text[position:end])
+        position = end + len(delimiter)
+
+
+def _quoted(text: str, start: int, grammar: Grammar) -> tuple[str, int, bool]:
+    """(cell, index of the delimiter or end behind it or -1 when it stays open, stray quotes inside)."""
+    parts: list[str] = []
+    stray, quote, delimiter, escape = False, grammar.quote, grammar.delimiter, grammar.escape
+    begin = search = start + 1
+    while True:
+        at = text.find(quote, search)
+        if at < 0:
+            return "", -1, stray
+        if escape and _is_escaped(text, at, begin, escape):
+            parts.append(text[begin : at - 1])
+            begin, search = at, at + 1
+            continue
+        if text.startswith(quote, at + 1):
+            parts.append(text[begin : at + 1])
+            begin = search = at + 2
+            continue
+        end = at + 1
+        while delimiter != " " and text.startswith(" ", end):
+            end += 1
+        if end >= len(text) or text.startswith(delimiter, end):
+            parts.append(text[begin:at])
+            return "".join(parts), end, stray
+        stray = True
+        search = at + 1
+
+
+def _is_escaped(text: str, at: int, begin: int, escape: str) -> bool:
+    count = 0
+    while at - 1 - count >= begin and text[at - 1 - count] == escape:
+        count += 1
+    return count % 2 == 1
