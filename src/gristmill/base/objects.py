@@ -1,0 +1,291 @@
+"""The operator's object store: files under keys, in a local folder or an S3 bucket.
+
+Only the operator chooses where it is (`GRISTMILL_OBJECT_STORE_URL`), never a user. An object is there as a whole or not
+at all: locally it is written beside its place, synced and renamed; on S3 it is a multipart upload that is completed at
+the end. Memory stays flat whatever the size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from gristmill.base.config import Settings
+from gristmill.base.errors import Error, Invalid, NotFound
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from obstore import ReadableFile
+
+CHUNK_BYTES = 1024**2
+"""Read and written at a time."""
+PART_BYTES = 8 * 1024**2
+"""Size of a part of an S3 upload; ten thousand of them are the most that S3 takes."""
+PARTS_AT_ONCE = 3
+KEY_CHARS_MAX = 512
+DEFAULT_FOLDER = "objects"
+"""Folder in the data folder, unless a setting names a store."""
+TEMPORARY = ".writing"
+"""Folder of half-written objects; no key starts with a dot, so none can be opened."""
+
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(?:/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
+
+
+class KeyRefused(Invalid):
+    """That is no key of the object store."""
+
+
+class ObjectNotFound(NotFound):
+    """The object store has no such object."""
+
+
+class StoreUnavailable(Error):
+    """The object store can't be reached just now."""
+
+    code = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was written."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    """Of the content, in hex."""
+
+
+class _Backend(Protocol):
+    """Where objects lie."""
+
+    def put(self, key: str, chunks: Iterator[bytes]) -> None:
+        """Write an object; an exception of `chunks` leaves none."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Raises `FileNotFoundError`."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object that may be gone already."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        ...
+
+
+class ObjectStore:
+    """Objects by key. Safe from several threads."""
+
+    def __init__(self, backend: _Backend) -> None:
+        self._backend = backend
+
+    @classmethod
+    def of(cls, settings: Settings) -> ObjectStore:
+        """The store that the settings name. Raises `StoreUnavailable` for an address that is none."""
+        return _store_at(settings.object_store_url or (settings.data_dir / DEFAULT_FOLDER).absolute().as_uri())
+
+    def put_stream(self, key: str, data: Iterable[bytes] | BinaryIO) -> Stored:
+        """Write an object from chunks or an open file, in place of one of the same key.
+
+        Nobody sees it before it is complete; when `data` raises, nothing is written.
+        """
+        reading = _Counted(data)
+        try:
+            with _explained(key):
+                self._backend.put(_checked(key), iter(reading))
+        except Exception:
+            if reading.failure is not None:
+                raise reading.failure from None
+            raise
+        return Stored(key, reading.size_bytes, reading.digest.hexdigest())
+
+    def open(self, key: str) -> BinaryIO:
+        """An object to read and to close. Raises `ObjectNotFound`."""
+        with _explained(key):
+            return self._backend.open(_checked(key))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        with _explained(key), contextlib.suppress(FileNotFoundError):
+            self._backend.delete(_checked(key))
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of this key."""
+        with _explained(key):
+            return self._backend.exists(_checked(key))
+
+
+@lru_cache(maxsize=8)
+def _store_at(url: str) -> ObjectStore:
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not parts.netloc and parts.path:
+        return ObjectStore(_Folder(Path(unquote(parts.path))))
+    if parts.scheme == "s3" and parts.netloc:
+        try:
+            return ObjectStore(_Bucket(S3Store.from_url(url)))
+        except (BaseError, ValueError) as error:
+            raise StoreUnavailable(f"The object store can't be used: {_reason(error)}") from error
+    raise StoreUnavailable("GRISTMILL_OBJECT_STORE_URL must be `file:///folder` or `s3://bucket/prefix`.")
+
+
+def _checked(key: str) -> str:
+    """The key. Raises `KeyRefused` for what could leave the store: `..`, absolute paths, odd characters."""
+    if len(key) > KEY_CHARS_MAX or not _KEY.fullmatch(key):
+        raise KeyRefused(f"`{key[:60]}` is no key of the object store.")
+    return key
+
+
+@contextlib.contextmanager
+def _explained(key: str) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ObjectNotFound(f"The object store has no `{key[:KEY_CHARS_MAX]}`.") from None
+    except (OSError, BaseError) as error:
+        raise StoreUnavailable(f"The object store can't be used: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error; obstore adds pages of debugging below."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+class _Counted:
+    """Chunks of what is written, counted and hashed as they pass; `failure` is what reading them raised."""
+
+    def __init__(self, data: Iterable[bytes] | BinaryIO) -> None:
+        self._data = data
+        self.size_bytes = 0
+        self.digest = hashlib.sha256()
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._chunks():
+                self.size_bytes += len(chunk)
+                self.digest.update(chunk)
+                yield chunk
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _chunks(self) -> Iterator[bytes]:
+        read = getattr(self._data, "read", None)
+        if read is None:
+            yield from self._data
+            return
+        while chunk := read(CHUNK_BYTES):
+            yield chunk
+
+
+class _Folder:
+    """Objects as files of a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, key: str, chunks: Iterator[bytes]) -> None:
+        target = self._root / key
+        temporary = self._root / TEMPORARY
+        temporary.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=temporary, delete=False) as file:
+            try:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Path(file.name).replace(target)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        _sync_folder(target.parent)
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return (self._root / key).open("rb")
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise FileNotFoundError(key) from error
+
+    def delete(self, key: str) -> None:
+        (self._root / key).unlink(missing_ok=True)
+
+    def exists(self, key: str) -> bool:
+        return (self._root / key).is_file()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class _Bucket:
+    """Objects in an S3 bucket; keys and region come from the usual `AWS_*` environment."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+
+    def put(self, key: str, chunks: Iterator[bytes]) -> None:
+        obstore.put(self._store, key, chunks, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+
+    def open(self, key: str) -> BinaryIO:
+        reader = obstore.open_reader(self._store, key, buffer_size=PART_BYTES)
+        return io.BufferedReader(_Raw(reader), CHUNK_BYTES)
+
+    def delete(self, key: str) -> None:
+        obstore.delete(self._store, key)
+
+    def exists(self, key: str) -> bool:
+        try:
+            obstore.head(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+class _Raw(io.RawIOBase):
+    """A file object over ranges of an object, each of which is asked for again when the network fails."""
+
+    def __init__(self, reader: ReadableFile) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._reader.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._reader.seek(offset, whence)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        with _explained("object"):
+            data = memoryview(self._reader.read(len(view)))
+        view[: len(data)] = data
+        return len(data)

@@ -1,0 +1,191 @@
+"""The object store: whole objects or none, whatever breaks. With `GRISTMILL_TEST_S3_URL` also on a bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from gristmill.base import objects
+from gristmill.base.config import Settings
+from gristmill.base.errors import Error
+from gristmill.base.objects import KeyRefused, ObjectNotFound, ObjectStore, StoreUnavailable
+
+S3_URL = os.environ.get("GRISTMILL_TEST_S3_URL", "")
+"""`s3://bucket`, reached as the `AWS_*` environment says."""
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "folder":
+        return ObjectStore.of(Settings(data_dir=tmp_path))
+    if not S3_URL:
+        pytest.skip("GRISTMILL_TEST_S3_URL is not set")
+    return ObjectStore.of(Settings(object_store_url=f"{S3_URL}/{uuid4()}"))
+
+
+def test_what_was_written_is_read(store: ObjectStore) -> None:
+    stored = store.put_stream("a/b/c.jsonl", [b"one\n", b"", b"two\n"])
+    assert stored.key == "a/b/c.jsonl"
+    assert stored.size_bytes == 8
+    assert stored.sha256 == hashlib.sha256(b"one\ntwo\n").hexdigest()
+    with store.open("a/b/c.jsonl") as file:
+        assert list(file) == [b"one\n", b"two\n"]
+
+
+def test_an_open_file_is_written_from_where_it_stands(store: ObjectStore) -> None:
+    source = io.BytesIO(b"skipped and kept")
+    source.seek(len(b"skipped "))
+    assert store.put_stream("x", source).size_bytes == 8
+    with store.open("x") as file:
+        assert file.read() == b"and kept"
+
+
+def test_an_object_of_many_parts(store: ObjectStore) -> None:
+    chunks = [bytes([number]) * 1_000_003 for number in range(20)]
+    stored = store.put_stream("big", iter(chunks))
+    whole = b"".join(chunks)
+    assert stored.sha256 == hashlib.sha256(whole).hexdigest()
+    with store.open("big") as file:
+        assert file.read(10) == whole[:10]
+        file.seek(9_000_000)
+        assert file.read() == whole[9_000_000:]
+
+
+def test_an_empty_object(store: ObjectStore) -> None:
+    assert store.put_stream("empty", []).size_bytes == 0
+    with store.open("empty") as file:
+        assert file.read() == b""
+
+
+def test_the_same_key_again_replaces(store: ObjectStore) -> None:
+    store.put_stream("x", [b"old"])
+    store.put_stream("x", [b"new"])
+    with store.open("x") as file:
+        assert file.read() == b"new"
+
+
+class Broken(Exception):
+    pass
+
+
+def breaking() -> Iterator[bytes]:
+    yield b"x" * 20_000_000
+    raise Broken
+
+
+def test_a_broken_stream_leaves_the_old_object(store: ObjectStore) -> None:
+    store.put_stream("x", [b"old"])
+    for key in ("x", "y"):
+        with pytest.raises(Broken):
+            store.put_stream(key, breaking())
+    with store.open("x") as file:
+        assert file.read() == b"old"
+    assert not store.exists("y")
+
+
+def test_an_error_of_the_reader_is_not_taken_for_one_of_the_store(store: ObjectStore) -> None:
+    def gone() -> Iterator[bytes]:
+        yield b"x"
+        raise OSError("the upload's own trouble")
+
+    with pytest.raises(OSError, match="own trouble"):
+        store.put_stream("x", gone())
+
+
+def test_delete_and_exists(store: ObjectStore) -> None:
+    store.put_stream("a/x", [b"1"])
+    assert store.exists("a/x")
+    store.delete("a/x")
+    store.delete("a/x")
+    assert not store.exists("a/x")
+    assert not store.exists("a")
+    with pytest.raises(ObjectNotFound):
+        store.open("a/x")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../x",
+        "a/..",
+        ".",
+        "a//b",
+        "a/",
+        ".writing/x",
+        "a\\b",
+        "a\0b",
+        "a b",
+        "ä",
+        "x" * 513,
+        "a\n",
+    ],
+)
+def test_keys_that_could_leave_the_store_are_refused(store: ObjectStore, key: str) -> None:
+    for call in (store.open, store.delete, store.exists, lambda k: store.put_stream(k, [b""])):
+        with pytest.raises(KeyRefused):
+            call(key)
+
+
+def test_nothing_half_written_stays_in_the_folder(tmp_path: Path) -> None:
+    store = ObjectStore.of(Settings(data_dir=tmp_path))
+    with pytest.raises(Broken):
+        store.put_stream("a/x", breaking())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_nothing_is_seen_before_it_is_complete(tmp_path: Path) -> None:
+    store = ObjectStore.of(Settings(data_dir=tmp_path))
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 100_000
+            assert not store.exists("a")
+            with pytest.raises(ObjectNotFound):
+                store.open("a")
+
+    store.put_stream("a", chunks())
+    assert store.exists("a")
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    store = ObjectStore.of(Settings(data_dir=tmp_path))
+    tracemalloc.start()
+    store.put_stream("big", (b"x" * objects.CHUNK_BYTES for _ in range(64)))
+    with store.open("big") as file:
+        while file.read(objects.CHUNK_BYTES):
+            pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * objects.CHUNK_BYTES
+
+
+def test_a_folder_of_its_own(tmp_path: Path) -> None:
+    store = ObjectStore.of(Settings(object_store_url=(tmp_path / "with space").as_uri()))
+    store.put_stream("k", [b"1"])
+    assert (tmp_path / "with space" / "k").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("url", ["objects", "file://host/x", "http://x/y", "s3://", "file:"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        ObjectStore.of(Settings(object_store_url=url))
+
+
+def test_a_store_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    store = ObjectStore.of(Settings(object_store_url=(tmp_path / "f").as_uri()))
+    with pytest.raises(Error):
+        store.put_stream("k", [b"1"])
+    assert not store.exists("k")
+    with pytest.raises(ObjectNotFound):
+        store.open("k")
