@@ -83,6 +83,14 @@ class Tx:
         with self.raw.cursor(row_factory=tuple_row) as cursor:
             return cursor.execute(sql, params).fetchall()
 
+    def enter(self, organization_id: int) -> None:
+        """Turn a system transaction into one of a tenant, once the caller is known. There is no way back."""
+        self.raw.execute(
+            "SELECT set_config('role', 'gristmill_app', true), set_config('gristmill.organization_id', %s, true)",
+            (str(organization_id),),
+        )
+        self.organization_id = organization_id
+
     def run(self, sql: LiteralString, params: Sequence[Any] | JsonDict = ()) -> int:
         """Run a statement; answers the number of rows it touched."""
         with self.raw.cursor() as cursor:

@@ -15,7 +15,7 @@ from gristmill.engine.jobs import (
     register,
     warm_up,
 )
-from gristmill.engine.worker import Worker, every, live_workers, on_worker_lost
+from gristmill.engine.worker import Worker, every, live_workers, on_worker_lost, reap_dead_processes
 
 __all__ = [
     "LOCAL_QUEUE",
@@ -28,6 +28,7 @@ __all__ = [
     "live_workers",
     "on_worker_lost",
     "prepare",
+    "reap_dead_processes",
     "register",
     "warm_up",
 ]

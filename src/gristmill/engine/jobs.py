@@ -9,6 +9,7 @@ DBOS takes a second to import, so this module does it on first use; `warm_up` do
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import psycopg
+
 from gristmill.base.config import Settings
 from gristmill.base.db import APP_ROLE, Database, Tx
+from gristmill.engine import store
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,6 +38,7 @@ LOCAL_QUEUE = "local"
 """Jobs of `gristmill run`, which only its own process runs: the agent may be a file that only it can import."""
 QUEUES = (SHARED_QUEUE, LOCAL_QUEUE)
 PAYLOAD_KEYS_MAX = 32
+PREPARE_LOCK = 7_241_003
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +96,19 @@ def enqueue(tx: Tx, name: str, payload: dict[str, Any], *, key: str, partition: 
 
 
 def prepare(url: str) -> None:
-    """Create or update the engine's own tables (schema `dbos`) and let the app's role enqueue."""
-    from dbos import DBOS  # noqa: PLC0415 - a second of import, needed on a first start only
+    """Create or update the engine's own tables (schema `dbos`) and let the app's role enqueue.
 
-    DBOS.migrate(sqlalchemy_url(url), schema="dbos", application_role=APP_ROLE)
+    Safe from several processes at once, and quick when the tables are those of the installed engine already.
+    """
+    wanted = importlib.metadata.version("dbos")
+    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (PREPARE_LOCK,))
+        if store.engine_version(connection) == wanted:
+            return
+        from dbos import DBOS  # noqa: PLC0415 - a second of import, needed on a first start only
+
+        DBOS.migrate(sqlalchemy_url(url), schema="dbos", application_role=APP_ROLE)
+        store.set_engine_version(connection, wanted)
 
 
 def warm_up(url: str) -> threading.Thread:

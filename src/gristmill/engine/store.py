@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
+
+import psycopg
 
 from gristmill.base.db import Tx
 
@@ -47,3 +50,22 @@ def list_workers(tx: Tx, *, within_s: float | None = None) -> list[UUID]:
 def try_lock(tx: Tx, lock: int) -> bool:
     """Whether this transaction got an advisory lock without waiting."""
     return bool(tx.one("SELECT pg_try_advisory_xact_lock(%s) AS mine", (lock,))["mine"])
+
+
+def list_workers_of_host(tx: Tx, host: str) -> list[dict[str, Any]]:
+    """Id and pid of the workers of one host."""
+    return tx.rows("SELECT id, pid FROM worker WHERE host = %s FOR UPDATE SKIP LOCKED", (host,))
+
+
+def engine_version(connection: psycopg.Connection) -> str | None:
+    """Version of the engine that made its tables."""
+    row = connection.execute("SELECT version FROM engine_schema").fetchone()
+    return row[0] if row else None
+
+
+def set_engine_version(connection: psycopg.Connection, version: str) -> None:
+    """Note which engine made its tables."""
+    connection.execute(
+        "INSERT INTO engine_schema (one, version) VALUES (true, %s) ON CONFLICT (one) DO UPDATE SET version = %s",
+        (version, version),
+    )

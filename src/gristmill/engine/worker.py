@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -116,7 +117,7 @@ class Worker:
     def start(self) -> None:
         """Take a lease and begin to run jobs; returns when the first poll is under way."""
         with self._database.system() as tx:
-            store.insert_worker(tx, self.id, host=socket.gethostname(), pid=os.getpid(), queues=list(self._queues))
+            store.insert_worker(tx, self.id, host=host_identity(), pid=os.getpid(), queues=list(self._queues))
         self._stopping = asyncio.Event()
         self._spawn(self._run_loop, "worker-loop")
         self._spawn(self._beat, "worker-heartbeat")
@@ -223,8 +224,8 @@ class Worker:
         with self._database.system() as tx:
             if not store.try_lock(tx, SWEEP_LOCK):
                 return
-            for dead in reap(tx, self._settings.lease_timeout_s):
-                log.warning("a worker fell silent; its rows were taken back", worker=str(dead))
+            for dead in [*reap_dead_processes(tx), *reap(tx, self._settings.lease_timeout_s)]:
+                log.warning("a worker is gone; its rows were taken back", worker=str(dead))
             now = time.monotonic()
             for duty in _duties:
                 if duty.due <= now:
@@ -242,6 +243,34 @@ class Worker:
                 by_queue.setdefault(job.queue_name, []).append(job.workflow_id)
         for queue, jobs in by_queue.items():
             self._dbos.resume_workflows(jobs, queue_name=queue)
+
+
+def host_identity() -> str:
+    """Where a pid of this process means something: the machine, its boot, and the process namespace."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return "/".join(parts)
+
+
+def reap_dead_processes(tx: Tx) -> list[UUID]:
+    """Give back what workers held whose process on this very host is gone, without waiting for their leases."""
+    dead = [row["id"] for row in store.list_workers_of_host(tx, host_identity()) if not _is_alive(row["pid"])]
+    for worker_id in dead:
+        _give_back(tx, worker_id)
+    return dead
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()  # without /proc nothing is known, and the lease decides
+    except (OSError, IndexError):
+        return True
+    return state not in {"Z", "X"}
 
 
 def reap(tx: Tx, lease_timeout_s: float) -> list[UUID]:

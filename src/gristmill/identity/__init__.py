@@ -1,6 +1,6 @@
 """Who is calling: organizations, API keys, browser logins; answers an `Actor` or refuses."""
 
-from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Organization, Unauthenticated
+from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Organization, Scope, Unauthenticated
 from gristmill.identity.service import (
     authenticate_key,
     authenticate_session,
@@ -20,6 +20,7 @@ __all__ = [
     "Forbidden",
     "NewApiKey",
     "Organization",
+    "Scope",
     "Unauthenticated",
     "authenticate_key",
     "authenticate_session",

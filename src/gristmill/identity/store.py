@@ -9,7 +9,10 @@ from uuid import UUID
 from gristmill.base.db import Tx
 from gristmill.identity.model import ApiKey, Organization
 
-_KEY_COLUMNS: LiteralString = "id, name, scope, agent_id, 'gm_live_****' || last_four AS redacted, created_at, last_used_at, expires_at, revoked_at"
+_KEY_COLUMNS: LiteralString = (
+    "id, name, scope, agent_id, 'gm_live_****' || last_four AS redacted, created_at, last_used_at, expires_at,"
+    " revoked_at"
+)
 
 
 def insert_organization(tx: Tx, name: str) -> Organization:

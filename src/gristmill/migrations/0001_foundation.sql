@@ -89,10 +89,16 @@ CREATE TABLE event (
 );
 CREATE INDEX event_organization ON event (organization_id, id);
 
+-- Which version of the job engine made its tables in schema dbos; one row.
+CREATE TABLE engine_schema (
+    one      boolean PRIMARY KEY CHECK (one),
+    version  text NOT NULL
+);
+
 -- A live process that runs work. Its id is the lease on every row it holds.
 CREATE TABLE worker (
     id          uuid PRIMARY KEY,
-    host        text NOT NULL,
+    host        text NOT NULL,                  -- machine, boot and process namespace: where its pid means something
     pid         int NOT NULL,
     queues      text[] NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT now(),

@@ -4,8 +4,10 @@ CREATE TABLE data_source (
     organization_id  bigint NOT NULL REFERENCES organization ON DELETE CASCADE,
     name             text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
     kind             text NOT NULL,
-    config           jsonb NOT NULL DEFAULT '{}',   -- kind's own settings and default_mapping
-    csv_data         text,                          -- only kind csv: the file as it was sent
+    config           json NOT NULL DEFAULT '{}',    -- kind's own settings and default_mapping, in the user's order
+    csv_data         text,                          -- only kind csv: the file as text
+    size_bytes       bigint,                        -- only kind csv: of the file as it was sent
+    reading          json,                          -- only kind csv: columns, dialect and receipt of the whole text
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now()
 );
@@ -21,6 +23,7 @@ CREATE TABLE data_source_snapshot (
     row_count        bigint NOT NULL,
     created_at       timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX data_source_snapshot_source ON data_source_snapshot (data_source_id, id);
 
 -- What runs on a row.
 CREATE TABLE agent (

@@ -23,6 +23,7 @@ CREATE POLICY system ON organization TO gristmill_system USING (true) WITH CHECK
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO gristmill_app, gristmill_system;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO gristmill_app, gristmill_system;
 -- The ledger and the outbox are append-only for everyone.
+REVOKE ALL ON engine_schema FROM gristmill_app, gristmill_system;
 REVOKE UPDATE, DELETE ON ledger_entry, event FROM gristmill_app, gristmill_system;
 REVOKE ALL ON FUNCTION app_analyze_rows() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION app_analyze_rows() TO gristmill_app, gristmill_system;

@@ -1,0 +1,1 @@
+"""The doors: HTTP app, worker process, command line. Wiring only."""

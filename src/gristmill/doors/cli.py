@@ -1,0 +1,203 @@
+"""The command line. Each command's help has one example; heavy imports happen inside the commands.
+
+Exit codes: 0 all rows ended well, 3 some rows failed, 1 error, 2 usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gristmill.base.errors import CODES, Error
+
+app = typer.Typer(
+    name="gristmill",
+    help="The data plane for AI agents: rows in, an agent over every row, results out.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR")
+]
+
+
+def _override(**values: Any) -> None:
+    """Options win over the environment; child processes and the settings class see them alike."""
+    for name, value in values.items():
+        if value is not None:
+            os.environ[f"GRISTMILL_{name.upper()}"] = str(value)
+
+
+@app.command(epilog="Example: `gristmill up --port 8484 --workers 2`")
+def up(
+    data_dir: DataDir = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.", min=0, max=64)] = None,
+) -> None:
+    """Start database, server and workers on this machine. The first start prints URL, API key and login link."""
+    from gristmill.doors.welcome import start_and_watch  # noqa: PLC0415 - keeps --help quick
+
+    _override(data_dir=data_dir.absolute() if data_dir else None, host=host, port=port, workers=workers)
+    start_and_watch()
+
+
+@app.command(epilog="Example: `GRISTMILL_DATABASE_URL=postgresql://... gristmill server --port 8484`")
+def server(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Serve the API alone, on the database of GRISTMILL_DATABASE_URL."""
+    from gristmill.base.config import settings  # noqa: PLC0415 - keeps --help quick
+    from gristmill.doors.serve import run_server  # noqa: PLC0415
+
+    _override(host=host, port=port)
+    run_server(settings())
+
+
+@app.command(epilog="Example: `GRISTMILL_DATABASE_URL=postgresql://... gristmill worker`")
+def worker() -> None:
+    """Run one worker, on the database of GRISTMILL_DATABASE_URL. Start as many as you like, on any machine."""
+    from gristmill.base.config import settings  # noqa: PLC0415 - keeps --help quick
+    from gristmill.doors.work import run_worker  # noqa: PLC0415
+
+    run_worker(settings())
+
+
+@app.command(
+    epilog="Example: `gristmill run leads.csv --agent http://localhost:9000/score --map email=E-Mail -o scored.csv`"
+)
+def run(
+    file: Annotated[
+        Path, typer.Argument(help="CSV, TSV, JSON or JSON lines, also gzipped.", exists=True, dir_okay=False)
+    ],
+    agent: Annotated[
+        str,
+        typer.Option(
+            "--agent", "-a", help="An agent's name, a YAML or TOML agent file, `module:function`, or an http(s) URL."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where results go: .csv or .jsonl. FILE.results.csv unless given."),
+    ] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", "-m", metavar="FIELD=COLUMN", help="Which column feeds a field.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Run this many rows; the rest is kept as skipped.", min=1)] = None,
+    budget: Annotated[str | None, typer.Option(help="Stop before more than this many USD are spent.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Rows in flight at a time.", min=1, max=10_000)] = None,
+    max_failures: Annotated[int | None, typer.Option(help="Pause when more rows than this have failed.", min=0)] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Run rows again that failed in the last run.")] = False,
+    fresh: Annotated[
+        bool, typer.Option(help="Run all rows anew instead of going on where the last run stopped.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run an agent over every row of a file. The same command again goes on where it was stopped or killed."""
+    from gristmill.doors.run import RunOrder, run_file  # noqa: PLC0415 - keeps --help quick
+
+    _override(data_dir=data_dir.absolute() if data_dir else None)
+    order = RunOrder(
+        file=file,
+        agent=agent,
+        out=out or file.with_name(f"{file.name}.results.csv"),
+        mapping=_pairs(mapping or []),
+        limit=limit,
+        budget=budget,
+        concurrency=concurrency,
+        max_failures=max_failures,
+        retry_failed=retry_failed,
+        fresh=fresh,
+    )
+    raise typer.Exit(run_file(order))
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        field, equals, column = text.partition("=")
+        if not equals or not field or not column:
+            raise typer.BadParameter(f"`{text}` is not FIELD=COLUMN", param_hint="--map")
+        pairs[field.strip()] = column
+    return pairs
+
+
+@app.command(epilog="Example: `gristmill topup 25 --note 'October'`")
+def topup(
+    amount: Annotated[str, typer.Argument(help="Dollars to add.")],
+    note: Annotated[str, typer.Option(help="What it is for.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Add money to the balance that priced agents are paid from."""
+    from gristmill.doors.desk import add_money  # noqa: PLC0415 - keeps --help quick
+
+    _override(data_dir=data_dir.absolute() if data_dir else None)
+    add_money(amount, note)
+
+
+@app.command(epilog="Example: `gristmill login`")
+def login(data_dir: DataDir = None) -> None:
+    """Print a one-time login link for the dashboard."""
+    from gristmill.doors.desk import print_login  # noqa: PLC0415 - keeps --help quick
+
+    _override(data_dir=data_dir.absolute() if data_dir else None)
+    print_login()
+
+
+@app.command(epilog="Example: `gristmill key --name 'Nightly import' --scope usage`")
+def key(
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "From the command line",
+    scope: Annotated[str, typer.Option(help="admin or usage")] = "admin",
+    data_dir: DataDir = None,
+) -> None:
+    """Make an API key and print it once."""
+    from gristmill.doors.desk import print_key  # noqa: PLC0415 - keeps --help quick
+
+    _override(data_dir=data_dir.absolute() if data_dir else None)
+    print_key(name, scope)
+
+
+@app.command(epilog="Example: `GRISTMILL_PORT=9000 gristmill config`")
+def config() -> None:
+    """Print every setting with its value, where the value comes from, and what it means."""
+    from rich.console import Console  # noqa: PLC0415 - keeps --help quick
+    from rich.table import Table  # noqa: PLC0415
+
+    from gristmill.base.config import setting_lines, settings  # noqa: PLC0415
+
+    table = Table("setting", "value", "source", "meaning", show_lines=False)
+    for line in setting_lines(settings()):
+        table.add_row(line.env, line.value, line.source, line.meaning)
+    Console().print(table)
+
+
+@app.command(epilog="Example: `gristmill version`")
+def version() -> None:
+    """Print the version."""
+    from gristmill import __version__  # noqa: PLC0415 - keeps --help quick
+
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point: an `Error` becomes one line and its exit code."""
+    try:
+        app()
+    except Error as error:
+        typer.secho(f"Error: {error.message}", fg="red", err=True)
+        for item in error.errors:
+            place = f"line {item.line}, " if item.line else ""
+            typer.echo(f"  {place}{item.field}: {item.message}", err=True)
+        sys.exit(CODES[error.code].exit)
+
+
+if __name__ == "__main__":
+    main()

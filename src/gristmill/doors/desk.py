@@ -1,0 +1,75 @@
+"""Small commands on the local installation: money, keys, login links."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import cast
+
+import typer
+
+from gristmill import identity, ledger
+from gristmill.base.config import settings
+from gristmill.base.db import Database
+from gristmill.base.errors import FieldError, Invalid
+from gristmill.base.ids import uuid7
+from gristmill.base.money import parse_usd
+from gristmill.doors.process import prepare_database
+from gristmill.engine.postgres import EmbeddedPostgres
+
+
+@contextmanager
+def local_database() -> Generator[Database]:
+    """The installation's database: the outside one, or the embedded one, started when it does not run."""
+    current = settings()
+    postgres = None
+    if current.database_url is None:
+        postgres = EmbeddedPostgres(current.data_dir / "postgres")
+        url = postgres.start().url
+    else:
+        url = current.database_url.get_secret_value()
+    try:
+        prepare_database(url)
+        database = Database(url)
+        yield database
+        database.close()
+    finally:
+        if postgres is not None:
+            postgres.stop()
+
+
+def default_organization(database: Database) -> int:
+    """Id of the organization that a single-machine installation uses."""
+    with database.system() as tx:
+        return identity.ensure_default_organization(tx)[0].id
+
+
+def add_money(amount: str, note: str) -> None:
+    """`gristmill topup`."""
+    micro_usd = parse_usd(amount, "amount")
+    with local_database() as database:
+        organization_id = default_organization(database)
+        with database.tx(organization_id) as tx:
+            balance = ledger.top_up(tx, organization_id, micro_usd, key=str(uuid7()), note=note)
+    typer.echo(f"Added. Free balance: {balance.available_usd} USD.")
+
+
+def print_login() -> None:
+    """`gristmill login`."""
+    current = settings()
+    with local_database() as database:
+        organization_id = default_organization(database)
+        with database.tx(organization_id) as tx:
+            token = identity.create_login_link(tx, organization_id)
+    typer.echo(f"http://{current.host}:{current.port}/login?token={token}")
+
+
+def print_key(name: str, scope: str) -> None:
+    """`gristmill key`."""
+    if scope not in {"admin", "usage"}:
+        raise Invalid("The scope is `admin` or `usage`.", errors=(FieldError("scope", "must be admin or usage"),))
+    with local_database() as database:
+        organization_id = default_organization(database)
+        with database.tx(organization_id) as tx:
+            made = identity.issue_key(tx, organization_id, name=name, scope=cast("identity.Scope", scope))
+    typer.echo(made.secret)

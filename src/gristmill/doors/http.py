@@ -1,0 +1,122 @@
+"""The HTTP app: every room's routes, health, metrics, OpenAPI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from gristmill import __version__, engine
+from gristmill.agents.api import router as agents_router
+from gristmill.base.config import Settings
+from gristmill.base.db import Database
+from gristmill.base.errors import Error
+from gristmill.base.http import CallContext, Shared, install_errors, shared
+from gristmill.batches.api import router as batches_router
+from gristmill.doors.metrics import database_metrics
+from gristmill.doors.pages import router as pages_router
+from gristmill.events.api import router as events_router
+from gristmill.identity.api import router as identity_router
+from gristmill.ledger.api import router as ledger_router
+from gristmill.sources.api import router as sources_router
+
+DESCRIPTION = (
+    "Rows in, an agent over every row, results out. Send `Authorization: Bearer gm_live_...`. "
+    "Errors are RFC 9457 problem documents with a stable `code`."
+)
+
+
+def create_app(database: Database, settings: Settings) -> FastAPI:
+    """The app over a database that has been migrated."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        del app
+        engine.warm_up(database.url)
+        yield
+        database.close()
+
+    app = FastAPI(
+        title="Gristmill",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.shared = Shared(database, settings)
+    install_errors(app)
+    # The ledger's /agents/balance must be found before /agents/{agent_id}.
+    for router in (ledger_router, agents_router, sources_router, batches_router, identity_router, events_router):
+        app.include_router(router)
+    app.include_router(pages_router)
+    _add_operations(app)
+    app.add_middleware(CallContext, settings=settings)
+    return app
+
+
+def _add_operations(app: FastAPI) -> None:
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        return JSONResponse(openapi_document(app))
+
+    @app.get("/healthz", tags=["Operations"], summary="Alive")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok", "version": __version__}
+
+    @app.get(
+        "/readyz",
+        tags=["Operations"],
+        summary="Ready",
+        responses={503: {"description": "Something that the service needs is missing"}},
+    )
+    async def readyz(request: Request) -> JSONResponse:
+        """Database reachable and a worker alive; 503 with what is missing."""
+        return await asyncio.to_thread(_ready, shared(request))
+
+    @app.get("/metrics", tags=["Operations"], summary="Prometheus metrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        """Requests, batches, rows, workers and money held, in Prometheus' text format."""
+        text = generate_latest() + await asyncio.to_thread(database_metrics, shared(request).database)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _ready(state: Shared) -> JSONResponse:
+    checks: dict[str, Any] = {}
+    try:
+        with state.database.system() as tx:
+            workers = engine.live_workers(tx, within_s=state.settings.lease_timeout_s)
+        checks = {"database": "ok", "workers": workers}
+        ready = workers > 0 or state.settings.workers == 0
+    except Error as error:
+        checks = {"database": error.message}
+        ready = False
+    return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """The complete OpenAPI 3.1 document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            openapi_version="3.1.0",
+        )
+        components = document.setdefault("components", {})
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "bearerFormat": "gm_live_..."}}
+        for path, methods in document["paths"].items():
+            if path.startswith("/api/"):
+                for operation in methods.values():
+                    operation["security"] = [{"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

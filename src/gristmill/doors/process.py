@@ -1,0 +1,81 @@
+"""What every process of Gristmill does at its start and at its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from gristmill import engine
+from gristmill.base.config import Settings
+from gristmill.base.errors import Error
+from gristmill.base.log import get_log
+from gristmill.base.migrate import migrate
+
+log = get_log("doors")
+
+DATABASE_WAIT_S = 60.0
+PARENT_FD = "GRISTMILL_PARENT_FD"
+"""Number of a pipe's end that closes when the supervisor is gone, however it ended."""
+
+
+class DatabaseUnreachable(Error):
+    """The database can't be reached."""
+
+    code = "unavailable"
+
+
+def database_url(settings: Settings) -> str:
+    """URL of the outside database. Raises `DatabaseUnreachable` when none is set."""
+    if settings.database_url is None:
+        raise DatabaseUnreachable("Set GRISTMILL_DATABASE_URL, or use `gristmill up`, which brings its own database.")
+    return settings.database_url.get_secret_value()
+
+
+def prepare_database(url: str, *, wait_s: float = DATABASE_WAIT_S) -> None:
+    """Wait until the database answers, then bring its schema up to date."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            migrate(url)
+            engine.prepare(url)
+        except psycopg.OperationalError as error:
+            if time.monotonic() > deadline:
+                reason = str(error).strip().splitlines()[0][:300]
+                raise DatabaseUnreachable(f"The database can't be reached: {reason}") from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+def on_stop(callback: Callable[[], None]) -> None:
+    """Call back on the first SIGTERM or SIGINT, or when the supervisor is gone; end at once on the second signal."""
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:
+        if stopped.is_set():
+            os._exit(130)
+        stopped.set()
+        callback()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def watch_parent(gone: Callable[[], None]) -> None:
+    """Call back when the supervisor's end of the pipe closes, which even `kill -9` can't prevent."""
+    number = os.environ.get(PARENT_FD)
+    if number is None:
+        return
+
+    def wait() -> None:
+        os.read(int(number), 1)
+        log.warning("the supervisor is gone; stopping")
+        gone()
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()

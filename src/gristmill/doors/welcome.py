@@ -1,0 +1,65 @@
+"""What `gristmill up` prints, and its life."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+
+import typer
+
+from gristmill import identity
+from gristmill.base.config import settings
+from gristmill.base.db import Database
+from gristmill.base.log import configure_logging
+from gristmill.doors.process import prepare_database
+from gristmill.doors.up import Supervisor, install_signals
+
+READY_WAIT_S = 60.0
+READY_LOOK_S = 0.05
+
+
+def start_and_watch() -> None:
+    """Start everything, say where it is, keep it running until Ctrl-C."""
+    current = settings()
+    configure_logging(log_format=current.log_format, level=current.log_level, role="supervisor")
+    started = time.monotonic()
+    supervisor = Supervisor(current)
+    supervisor.start()
+    install_signals(supervisor)
+    try:
+        prepare_database(supervisor.database)
+        _greet(supervisor, started)
+        supervisor.watch()
+    finally:
+        typer.echo("Stopping: rows in flight finish, nothing new starts.", err=True)
+        supervisor.shut_down()
+
+
+def _greet(supervisor: Supervisor, started: float) -> None:
+    database = Database(supervisor.database, pool_size=1)
+    with database.system() as tx:
+        organization, first_key = identity.ensure_default_organization(tx)
+        link = identity.create_login_link(tx, organization.id)
+    database.close()
+    ready = _wait_until_ready(supervisor.url)
+    state = f"ready in {time.monotonic() - started:.1f} s" if ready else "still starting; see the log above"
+    typer.echo(f"\n  Gristmill is {state}\n")
+    typer.echo(f"  URL         {supervisor.url}")
+    if first_key is not None:
+        typer.echo(f"  API key     {first_key.secret}   (shown this once; make more with `gristmill key`)")
+    typer.echo(f"  Login link  {supervisor.url}/login?token={link}   (works once, for 15 minutes)")
+    typer.echo("\n  Ctrl-C stops everything.\n")
+
+
+def _wait_until_ready(url: str) -> bool:
+    deadline = time.monotonic() + READY_WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310 - our own server
+                if answer.status == 200:  # noqa: PLR2004 - OK
+                    return True
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(READY_LOOK_S)
+    return False
