@@ -253,9 +253,9 @@ def retry(tx: Tx, organization_id: int, batch_id: UUID, order: RetryOrder, agent
         store.update_agent_snapshot(
             tx, batch_id, agent=snapshot(agent), version=agent.version, price_micro_usd=agent.price_micro_usd
         )
-    reused = store.count_reused(tx, batch_id)
-    store.update_counts(tx, batch_id, store.count_rows(tx, batch_id), reused=reused)
+    # First the state: a completed batch must not have rows to run, not even inside a transaction.
     store.update_status(tx, batch_id, status="queued", new_epoch=True)
+    store.update_counts(tx, batch_id, store.count_rows(tx, batch_id), reused=store.count_reused(tx, batch_id))
     return _go(tx, organization_id, batch_id)
 
 
