@@ -22,7 +22,7 @@ from gristmill import batches, engine, tables
 from gristmill.agents import Agent
 from gristmill.base import jsons
 from gristmill.base.config import settings
-from gristmill.base.db import Database
+from gristmill.base.db import Database, Tx
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.log import configure_logging
 from gristmill.base.money import parse_usd
@@ -117,7 +117,7 @@ def _open_batch(database: Database, organization_id: int, order: RunOrder, spec:
             batches.forget_run_key(tx, organization_id, found.id)
             found = None
         if found is not None:
-            return _take_up(database, organization_id, found, order, agent), agent
+            return _take_up(tx, organization_id, found, order, agent), agent
         batch = batches.create(
             tx,
             organization_id,
@@ -139,21 +139,20 @@ def _open_batch(database: Database, organization_id: int, order: RunOrder, spec:
     return batch, agent
 
 
-def _take_up(database: Database, organization_id: int, batch: Batch, order: RunOrder, agent: Agent) -> Batch:
+def _take_up(tx: Tx, organization_id: int, batch: Batch, order: RunOrder, agent: Agent) -> Batch:
     """Go on with a batch that an earlier call of this command started."""
     done = batch.rows_in - batch.pending - batch.running
     typer.echo(
         f"Going on with the run of {batch.created_at:%Y-%m-%d %H:%M} UTC: {done} of {batch.rows_in} rows are done."
     )
-    with database.tx(organization_id) as tx:
-        if order.retry_failed and batch.failed and batch.status not in {"queued", "running"}:
-            return batches.retry(tx, organization_id, batch.id, batches.RetryOrder(), agent)
-        if batch.status == "completed":
-            typer.echo("Nothing is left to run. `--fresh` runs all rows anew, `--retry-failed` the failed ones.")
-            return batch
-        if batch.status in {"queued", "running"}:  # its process was killed: end what it left and start over
-            batches.pause(tx, organization_id, batch.id)
-        return batches.resume(tx, organization_id, batch.id)
+    if order.retry_failed and batch.failed and batch.status not in {"queued", "running"}:
+        return batches.retry(tx, organization_id, batch.id, batches.RetryOrder(), agent)
+    if batch.status == "completed":
+        typer.echo("Nothing is left to run. `--fresh` runs all rows anew, `--retry-failed` the failed ones.")
+        return batch
+    if batch.status in {"queued", "running"}:  # its process was killed: end what it left and start over
+        batches.pause(tx, organization_id, batch.id)
+    return batches.resume(tx, organization_id, batch.id)
 
 
 def match_columns(columns: list[str], agent: Agent, given: Mapping[str, str]) -> dict[str, str]:
