@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -34,7 +35,7 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task(agent.name[:40], total=max(batch.rows_in, 1), facts="")
+        self._task = self._bar.add_task(escape(agent.name[:40]), total=max(batch.rows_in, 1), facts="")
         self._first_done = _done(batch)
         self._started = time.monotonic()
         self._spoke = 0.0
@@ -75,7 +76,8 @@ class Progress:
 def print_outcome(batch: Batch, receipt: Receipt, failures: list[FailureGroup], out: Path) -> None:
     """The receipt, the causes of failures, and where the results are."""
     console = Console(stderr=True)
-    table = Table(title=f"Receipt: {_sentence(batch)}", title_justify="left", show_header=False)
+    console.print(f"Receipt: {_sentence(batch)}", style="italic", highlight=False, markup=False, soft_wrap=True)
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("rows in", f"{receipt.rows_in:,}", style="bold")
@@ -89,8 +91,8 @@ def print_outcome(batch: Batch, receipt: Receipt, failures: list[FailureGroup], 
         table.add_row("spent", f"{receipt.spent_usd} USD")
     console.print(table)
     for group in failures[:FAILURES_SHOWN]:
-        console.print(f"  {group.rows:,} x {group.error_code}: {group.example}", highlight=False)
-    console.print(f"Results: {out}", highlight=False, soft_wrap=True)
+        console.print(f"  {group.rows:,} x {group.error_code}: {group.example}", highlight=False, markup=False)
+    console.print(f"Results: {out}", highlight=False, markup=False, soft_wrap=True)
     if not receipt.closed:
         console.print("The same command goes on from here.", highlight=False)
 
