@@ -19,21 +19,28 @@ within the time limit. `CONNECTION LIMIT` on the role bounds how many do at once
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from typing import Any, LiteralString
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from typing import Any, LiteralString, cast
 
-from gristmill.base.errors import Error, Invalid
+from gristmill.base.config import Settings
+from gristmill.base.errors import Error, FieldError, Invalid, TooLarge
 from gristmill.sources import values
 from gristmill.sources.guard import CheckedQuery, QueryRefused, check_select
-from gristmill.sources.kinds import SourceKind
+from gristmill.sources.model import (
+    Content,
+    Draft,
+    Host,
+    RowStream,
+    Sample,
+    SourceColumn,
+    StoredSource,
+    refuse_settings,
+)
 from gristmill.sources.names import place, resolved
 from gristmill.sources.rungs import Rung, explain_rung, judge_role, rung
 from gristmill.sources.session import STREAM, Limits, QueryFailed, Session, read_only
-
-PLUGIN = SourceKind(
-    "postgres", "PostgreSQL query", "A SELECT in one of the databases that the operator named; read when needed."
-)
 
 ENV_KEY_PREFIX = "GRISTMILL_SOURCE_"
 """Environment keys that may be named without being listed in the settings."""
@@ -57,8 +64,15 @@ SIZED = frozenset({"text", "varchar", "bytea"})
 """Types whose size is known without writing the value out."""
 
 
+OWN_SETTINGS = frozenset(f"GRISTMILL_{name.upper()}" for name in Settings.model_fields)
+"""Some settings of ours have the prefix as well, and hold no connection string."""
+
+
 class SourceKeyRefused(Invalid):
     """That environment key can't be used for a source."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, errors=(FieldError("config.env_key", message),))
 
 
 def resolve_env_key(name: str, environ: Mapping[str, str], listed: Collection[str] = ()) -> str:
@@ -70,7 +84,7 @@ def resolve_env_key(name: str, environ: Mapping[str, str], listed: Collection[st
         )
     if not _KEY.fullmatch(name):
         raise SourceKeyRefused(f"Give the NAME of an environment variable, for example {ENV_KEY_PREFIX}CRM.")
-    if name not in listed and (not name.startswith(ENV_KEY_PREFIX) or name == ENV_KEY_PREFIX):
+    if name not in listed and not _has_prefix(name):
         raise SourceKeyRefused(
             f"{name} can't be used: only {ENV_KEY_PREFIX}* and the keys listed in the settings can be named."
         )
@@ -78,6 +92,21 @@ def resolve_env_key(name: str, environ: Mapping[str, str], listed: Collection[st
     if not dsn:
         raise SourceKeyRefused(f"{name} is not set in the server's environment.")
     return dsn
+
+
+def _has_prefix(name: str) -> bool:
+    return name.startswith(ENV_KEY_PREFIX) and name != ENV_KEY_PREFIX and name not in OWN_SETTINGS
+
+
+def env_keys(host: Host) -> list[str]:
+    """Names of the environment keys that a source may name and that are set; never a value."""
+    listed = _listed(host)
+    names = (name for name in host.environ if name in listed or _has_prefix(name))
+    return sorted(name for name in names if _KEY.fullmatch(name) and host.environ[name].strip())
+
+
+def _listed(host: Host) -> frozenset[str]:
+    return frozenset(name.strip() for name in host.settings.source_env_keys.split(",") if name.strip())
 
 
 def columns_and_rows(
@@ -107,16 +136,30 @@ def stream_rows(
 
     Column names that come twice get a number: `id`, `id_2`. Close the iterator to stop early.
     """
+    with reading(dsn, sql, row_max=row_max, limits=limits, allowed_relations=allowed_relations) as (_columns, pages):
+        yield from pages
+
+
+@contextmanager
+def reading(
+    dsn: str, sql: str, *, row_max: int, limits: Limits = STREAM, allowed_relations: Allowed = None
+) -> Generator[tuple[list[dict[str, str]], Iterator[list[dict[str, Any]]]]]:
+    """Columns as `{name, type}`, which are there without any row, and the pages of `stream_rows`."""
     checked = check_select(sql)
-    left = row_max
     with read_only(dsn, limits) as session:
         text = placed(session, checked, allowed_relations)
-        names = [column["name"] for column in open_cursor(session, text, row_max)]
-        for page in _pages(session, limits):
-            rows = [dict(zip(names, row, strict=True)) for _size, row in page[:left]]
-            left -= len(rows)
-            if rows:
-                yield rows
+        columns = open_cursor(session, text, row_max)
+        # Whoever stops early leaves a page half read, which holds the connection until it is closed.
+        with closing(_pages(session, limits)) as pages:
+            yield columns, _named([column["name"] for column in columns], pages, row_max)
+
+
+def _named(names: list[str], pages: Iterator[list[tuple[int, list[Any]]]], left: int) -> Iterator[list[dict[str, Any]]]:
+    for page in pages:
+        rows = [dict(zip(names, row, strict=True)) for _size, row in page[:left]]
+        left -= len(rows)
+        if rows:
+            yield rows
 
 
 def probe(dsn: str, sql: str, *, limits: Limits | None = None, allowed_relations: Allowed = None) -> list[Rung]:
@@ -224,7 +267,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return out
 
 
-def _pages(session: Session, limits: Limits) -> Iterator[list[tuple[int, list[Any]]]]:
+def _pages(session: Session, limits: Limits) -> Generator[list[tuple[int, list[Any]]]]:
     """Rows with their sizes, page by page; a row too big to read ends it with a sentence."""
     number = 0
     fetch = f"FETCH FORWARD {limits.page_rows} FROM gm".encode()
@@ -233,8 +276,8 @@ def _pages(session: Session, limits: Limits) -> Iterator[list[tuple[int, list[An
         size = got = 0
         session.text = ""
         session.check_time()
-        with session.connection.cursor() as cursor:
-            for row in cursor.stream(fetch):
+        with session.connection.cursor() as cursor, closing(cast("Generator[Any]", cursor.stream(fetch))) as found:
+            for row in found:
                 number += 1
                 got += 1
                 if row[0] > limits.row_bytes_max:
@@ -252,3 +295,89 @@ def _pages(session: Session, limits: Limits) -> Iterator[list[tuple[int, list[An
             yield page
         if got < limits.page_rows:
             return
+
+
+class PostgresQuery:
+    """See the module."""
+
+    kind = "postgres"
+    title = "PostgreSQL query"
+    summary = "A SELECT in one of the databases that the operator named; read when needed."
+    remote = True
+
+    def prepare(self, draft: Draft, before: StoredSource | None, host: Host) -> Content:
+        """See SourceKind. The database is asked only when a mapping must be checked against its columns."""
+        refuse_settings(draft.config, self.kind, ("dialect",))
+        if draft.file is not None:
+            raise _missing("csv_data", "is not for kind `postgres`: its rows are read when needed")
+        env_key, query, mapping = draft.config.env_key, draft.config.query, draft.config.default_mapping
+        if not env_key:
+            raise _missing("config.env_key", f"is needed: the name of an environment variable like {ENV_KEY_PREFIX}CRM")
+        if not query or not query.strip():
+            raise _missing("config.query", "is needed: one SELECT")
+        dsn = resolve_env_key(env_key, host.environ, _listed(host))
+        try:
+            check_select(query)
+        except QueryRefused as error:
+            errors = tuple(replace(item, field="config.query") for item in error.errors)
+            raise QueryRefused(error.message, errors=errors, **error.facts) from None
+        if not mapping.fields or (before is not None and before.config == draft.config):
+            return Content()
+        with reading(dsn, query, row_max=0, limits=_limits(host)) as (columns, _pages):
+            return Content(columns=[SourceColumn(**column) for column in columns])
+
+    def preview(self, source: StoredSource, limit: int, host: Host) -> Sample:
+        """See SourceKind."""
+        dsn, query = _visit(source, host)
+        columns, rows, truncated = columns_and_rows(dsn, query, limit=limit, limits=_limits(host))
+        names = [column["name"] for column in columns]
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return Sample([SourceColumn(**column) for column in columns], found, truncated)
+
+    @contextmanager
+    def open(self, source: StoredSource, host: Host) -> Generator[RowStream]:
+        """See SourceKind. One row over the limit ends it with `TooLarge`."""
+        dsn, query = _visit(source, host)
+        seconds, limit = host.settings.source_timeout_s, host.settings.source_rows_max
+        limits = replace(STREAM, statement_ms=int(seconds * 1000), total_s=seconds)
+        with reading(dsn, query, row_max=limit + 1, limits=limits) as (columns, pages):
+            yield RowStream([SourceColumn(**column) for column in columns], _at_most(pages, limit))
+
+    def test(self, source: StoredSource, host: Host) -> list[Rung]:
+        """See SourceKind: the key first, then the ladder of `probe`."""
+        try:
+            dsn, query = _visit(source, host)
+        except SourceKeyRefused as error:
+            return [Rung("key", ok=False, detail=error.message)]
+        first = Rung("key", detail=f"{source.config.env_key} is set.")
+        return [first, *probe(dsn, query, limits=_limits(host))]
+
+
+def _missing(name: str, message: str) -> Invalid:
+    return Invalid(f"`{name}` {message}.", errors=(FieldError(name, message),))
+
+
+def _visit(source: StoredSource, host: Host) -> tuple[str, str]:
+    return resolve_env_key(source.config.env_key or "", host.environ, _listed(host)), source.config.query or ""
+
+
+def _limits(host: Host) -> Limits:
+    """Of a look: the usual ones, or less where the operator allows less."""
+    usual, seconds = Limits(), host.settings.source_timeout_s
+    return replace(
+        usual, statement_ms=min(usual.statement_ms, int(seconds * 1000)), total_s=min(usual.total_s, seconds)
+    )
+
+
+def _at_most(pages: Iterator[list[dict[str, Any]]], limit: int) -> Iterator[dict[str, Any]]:
+    left = limit
+    for page in pages:
+        left -= len(page)
+        if left < 0:
+            raise TooLarge(
+                f"The query has more than {limit} rows, the most that are read; narrow it or add a LIMIT.", limit=limit
+            )
+        yield from page
+
+
+PLUGIN = PostgresQuery()
