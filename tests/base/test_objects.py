@@ -24,7 +24,7 @@ S3_URL = os.environ.get("GRISTMILL_TEST_S3_URL", "")
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "folder":
-        return ObjectStore.of(Settings(data_dir=tmp_path))
+        return ObjectStore.of(Settings(data_dir=tmp_path, object_store_url=None))
     if not S3_URL:
         pytest.skip("GRISTMILL_TEST_S3_URL is not set")
     return ObjectStore.of(Settings(object_store_url=f"{S3_URL}/{uuid4()}"))
@@ -137,14 +137,14 @@ def test_keys_that_could_leave_the_store_are_refused(store: ObjectStore, key: st
 
 
 def test_nothing_half_written_stays_in_the_folder(tmp_path: Path) -> None:
-    store = ObjectStore.of(Settings(data_dir=tmp_path))
+    store = ObjectStore.of(Settings(data_dir=tmp_path, object_store_url=None))
     with pytest.raises(Broken):
         store.put_stream("a/x", breaking())
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_nothing_is_seen_before_it_is_complete(tmp_path: Path) -> None:
-    store = ObjectStore.of(Settings(data_dir=tmp_path))
+    store = ObjectStore.of(Settings(data_dir=tmp_path, object_store_url=None))
 
     def chunks() -> Iterator[bytes]:
         for _ in range(3):
@@ -158,7 +158,7 @@ def test_nothing_is_seen_before_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
-    store = ObjectStore.of(Settings(data_dir=tmp_path))
+    store = ObjectStore.of(Settings(data_dir=tmp_path, object_store_url=None))
     tracemalloc.start()
     store.put_stream("big", (b"x" * objects.CHUNK_BYTES for _ in range(64)))
     with store.open("big") as file:
