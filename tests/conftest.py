@@ -19,6 +19,7 @@ from typing import Any
 
 os.environ["GRISTMILL_EGRESS_ALLOW"] = "loopback"
 os.environ["GRISTMILL_PYTHON_AGENTS"] = "sample_agents"
+os.environ["GRISTMILL_DATA_DIR"] = tempfile.mkdtemp(prefix="gm-data-")
 os.environ.setdefault("GRISTMILL_LEASE_TIMEOUT_S", "4")
 os.environ.setdefault("GRISTMILL_HEARTBEAT_S", "0.5")
 
@@ -35,7 +36,6 @@ from gristmill.agents import create as create_agent  # noqa: E402
 from gristmill.base.config import Settings, settings  # noqa: E402
 from gristmill.base.db import Database  # noqa: E402
 from gristmill.base.migrate import migrate  # noqa: E402
-from gristmill.doors.http import create_app  # noqa: E402
 from gristmill.engine.postgres import EmbeddedPostgres  # noqa: E402
 
 WAIT_S = 30.0
@@ -134,6 +134,8 @@ class serve:  # noqa: N801 - used as a context manager
     """The app under uvicorn on a free port, in a thread."""
 
     def __init__(self, database: Database, current: Settings) -> None:
+        from gristmill.doors.http import create_app  # noqa: PLC0415 - most tests need no app
+
         app = create_app(database, current)
         self._server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)

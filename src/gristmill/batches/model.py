@@ -49,7 +49,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 ROW_TRANSITIONS: dict[RowStatus, frozenset[RowStatus]] = {
     "pending": frozenset({"running", "cancelled"}),
-    "running": frozenset({"succeeded", "empty", "failed", "pending"}),
+    "running": frozenset({"succeeded", "empty", "failed", "pending", "cancelled"}),
     "succeeded": frozenset({"pending"}),
     "empty": frozenset({"pending"}),
     "failed": frozenset({"pending"}),
@@ -240,8 +240,11 @@ class Finished:
     row_number: int
     attempt: int
     """The claim's number: with the worker's id it is the fence against late writes."""
-    status: Literal["succeeded", "empty", "failed", "pending"]
-    """`pending` gives the row back: a retry when it ran, nothing lost when it had not started."""
+    status: Literal["succeeded", "empty", "failed", "pending", "cancelled"]
+    """`pending` gives the row back: a retry when it ran, nothing lost when it had not started.
+
+    In a batch that was cancelled meanwhile such a row becomes `cancelled`.
+    """
     ran: bool
     """Whether the agent was called."""
     result: str | None = None

@@ -74,6 +74,8 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
                 known_columns=dict.fromkeys(batch["result_columns"]),
             )
             await Sitting(context, facts, calls, batch).sit()
+    except steps.LeaseLost:
+        log.warning("a seat ends: its worker's lease is gone", batch=str(batch_id))
     except Error as error:
         message = error.message
         log.warning("a batch can't run", batch=str(batch_id), error=message)
@@ -109,8 +111,10 @@ class Sitting:
                 live, more = await self._step()
                 if not more:
                     await self._rest()
-        finally:
-            await self._leave()
+        except BaseException:
+            await self._calls.close()  # run_seat gives back what is held, where that is still ours to do
+            raise
+        await self._leave()
         if live:
             await self._in_tx(self._hand_over)
 

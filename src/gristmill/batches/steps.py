@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from gristmill import events, ledger
 from gristmill.base.db import Tx
+from gristmill.base.errors import Error
 from gristmill.base.money import usd
 from gristmill.batches import run_store, store
 from gristmill.batches.model import LIVE, Finished, Seat, Status, allot, batch_from_row, receipt_of
@@ -24,6 +27,12 @@ RPM_BURST_S = 1.0
 SLOTS_LIMIT_MIN = 1.0
 LOWER_PAUSE_S = 1.0
 """After a provider asked for less, further complaints of calls already under way count as the same one."""
+
+
+class LeaseLost(Error):
+    """The lease of this worker was given to others; what it holds is theirs now."""
+
+    code = "unavailable"
 
 
 @dataclass(slots=True)
@@ -113,6 +122,8 @@ def save(
 ) -> int:
     """Write results, settle or release their holds, count, and note the change; answers how many were refused."""
     held = batch["price_micro_usd"]
+    if batch["status"] == "cancelled":
+        finished = [replace(row, status="cancelled") if row.status == "pending" else row for row in finished]
     written = run_store.update_finished(tx, facts.batch_id, facts.worker_id, finished)
     kept = {row["row_number"] for row in written}
     rows = [row for row in finished if row.row_number in kept]
@@ -255,7 +266,10 @@ def _take_seat(
     before = next((seat for seat in seats if (seat.batch_id, seat.worker_id, seat.epoch) == key), None)
     after = replace(mine, slots=slots)
     if before != after:
-        run_store.upsert_seat(tx, facts.organization_id, facts.agent_id, after)
+        try:
+            run_store.upsert_seat(tx, facts.organization_id, facts.agent_id, after)
+        except psycopg.errors.ForeignKeyViolation:
+            raise LeaseLost from None
     return slots
 
 

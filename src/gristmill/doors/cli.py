@@ -187,6 +187,15 @@ def version() -> None:
     typer.echo(__version__)
 
 
+def _examples() -> str:
+    """One example of each command, for the help of the whole."""
+    texts = [str(command.epilog or "").removeprefix("Example: ") for command in app.registered_commands]
+    return "**Examples**\n\n" + "\n\n".join(text for text in texts if text)
+
+
+app.info.epilog = _examples()
+
+
 def main() -> None:
     """Entry point: an `Error` becomes one line and its exit code."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +27,7 @@ from gristmill.identity.api import router as identity_router
 from gristmill.ledger.api import router as ledger_router
 from gristmill.sources.api import router as sources_router
 
+THREADS = 64
 DESCRIPTION = (
     "Rows in, an agent over every row, results out. Send `Authorization: Bearer gm_live_...`. "
     "Errors are RFC 9457 problem documents with a stable `code`."
@@ -38,6 +40,8 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         del app
+        # The default pool has a handful of threads; calls that wait for a foreign server must not queue behind others.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="call"))
         engine.warm_up(database.url)
         yield
         database.close()

@@ -161,7 +161,7 @@ CREATE TABLE batch_progress (
 CREATE TABLE seat (
     agent_id         bigint NOT NULL REFERENCES agent ON DELETE CASCADE,
     batch_id         uuid NOT NULL REFERENCES batch ON DELETE CASCADE,
-    worker_id        uuid NOT NULL,
+    worker_id        uuid NOT NULL REFERENCES worker, -- a worker whose lease is gone can take no seat, so no rows
     epoch            int NOT NULL,                  -- of the batch: a seat of an older epoch only finishes what it runs
     organization_id  bigint NOT NULL,
     priority         int NOT NULL DEFAULT 100,
