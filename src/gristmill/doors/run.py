@@ -7,6 +7,7 @@ repeats no finished row.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -222,8 +223,9 @@ def _watch(database: Database, organization_id: int, batch: Batch, agent: Agent,
             with database.tx(organization_id) as tx:
                 if interrupt.asked.is_set() and not pausing:
                     pausing = True
-                    batch = batches.pause(tx, organization_id, batch.id)
-                    progress.say(f"Stopping: {batch.running} rows in flight finish. Ctrl-C again stops at once.")
+                    with contextlib.suppress(batches.WrongState):  # it has just ended by itself
+                        batch = batches.pause(tx, organization_id, batch.id)
+                        progress.say(f"Stopping: {batch.running} rows in flight finish. Ctrl-C again stops at once.")
                 batch = batches.get(tx, organization_id, batch.id)
             progress.show(batch)
             if batch.status not in {"queued", "running"} and (batch.running == 0 or batch.status == "failed"):
