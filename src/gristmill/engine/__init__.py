@@ -7,7 +7,6 @@ periodic duty of the workers, `prepare` creates the engine's tables.
 
 from gristmill.engine.jobs import (
     LOCAL_QUEUE,
-    QUEUES,
     SHARED_QUEUE,
     JobContext,
     enqueue,
@@ -19,7 +18,6 @@ from gristmill.engine.worker import Worker, every, live_workers, on_worker_lost,
 
 __all__ = [
     "LOCAL_QUEUE",
-    "QUEUES",
     "SHARED_QUEUE",
     "JobContext",
     "Worker",

@@ -21,6 +21,7 @@ import psycopg
 
 from gristmill.base.config import Settings
 from gristmill.base.db import APP_ROLE, Database, Tx
+from gristmill.base.ids import uuid7
 from gristmill.engine import store
 
 if TYPE_CHECKING:
@@ -35,8 +36,12 @@ WORKFLOW = "gristmill.job"
 SHARED_QUEUE = "shared"
 """Jobs that any worker may run."""
 LOCAL_QUEUE = "local"
-"""Jobs of `gristmill run`, which only its own process runs: the agent may be a file that only it can import."""
-QUEUES = (SHARED_QUEUE, LOCAL_QUEUE)
+"""Jobs of `gristmill run`, which only the process that queued them runs: the agent may be a file that only it can
+import. What a dead one left queued is never run; the call that goes on with its batch queues anew."""
+JOBS_PER_WORKER = 64
+"""Most jobs that one worker runs at a time; each holds a thread that waits."""
+POLL_S = 0.2
+_own_queue = f"{LOCAL_QUEUE}-{uuid7()}"
 PAYLOAD_KEYS_MAX = 32
 PREPARE_LOCK = 7_241_003
 
@@ -85,7 +90,7 @@ def enqueue(tx: Tx, name: str, payload: dict[str, Any], *, key: str, partition: 
         tx.connection,
         {
             "workflow_name": WORKFLOW,
-            "queue_name": queue,
+            "queue_name": queue_name(queue),
             "workflow_id": key,
             "app_version": APP_VERSION,
             "queue_partition_key": partition,
@@ -109,6 +114,28 @@ def prepare(url: str) -> None:
 
         DBOS.migrate(sqlalchemy_url(url), schema="dbos", application_role=APP_ROLE)
         store.set_engine_version(connection, wanted)
+
+
+def queue_name(queue: str) -> str:
+    """The engine's name of a queue; each process has a local one of its own."""
+    return _own_queue if queue == LOCAL_QUEUE else queue
+
+
+def register_queue(url: str, queue: str) -> None:
+    """Let the engine know a queue before it starts to look at it."""
+    _client(url).register_queue(
+        queue_name(queue),
+        worker_concurrency=JOBS_PER_WORKER,
+        partition_worker_concurrency=1,
+        polling_interval_sec=POLL_S,
+        on_conflict="always_update",
+    )
+
+
+def forget_queue(url: str, queue: str) -> None:
+    """Remove this process's local queue; the shared one stays."""
+    if queue == LOCAL_QUEUE:
+        _client(url).delete_queue(queue_name(queue))
 
 
 def warm_up(url: str) -> threading.Thread:

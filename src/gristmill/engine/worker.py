@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from gristmill.base.config import Settings
 from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Error
@@ -30,18 +32,18 @@ from gristmill.engine import store
 from gristmill.engine.jobs import (
     APP_NAME,
     APP_VERSION,
-    QUEUES,
+    JOBS_PER_WORKER,
     WORKFLOW,
     JobContext,
+    forget_queue,
     function_of,
+    queue_name,
+    register_queue,
     sqlalchemy_url,
 )
 
 log = get_log("engine")
 
-JOBS_PER_WORKER = 64
-"""Most jobs that one worker runs at a time; each holds a thread that waits."""
-POLL_S = 0.2
 SWEEP_S = 2.0
 SWEEP_LOCK = 7_241_002
 DBOS_POOL = 6
@@ -129,6 +131,8 @@ class Worker:
         stopping = self._stopping
         if stopping is None:
             return
+        for event in self._dbos.background_thread_stop_events:  # else it takes what it has just handed over
+            event.set()
         self._loop.call_soon_threadsafe(stopping.set)
         with self._jobs_changed:
             self._jobs_changed.wait_for(lambda: self._jobs == 0, timeout=self._settings.drain_s)
@@ -136,8 +140,11 @@ class Worker:
         self._halt.set()
         for thread in self._threads[1:]:
             thread.join(timeout=5)
-        with contextlib.suppress(Error), self._database.system() as tx:
-            _give_back(tx, self.id)
+        with contextlib.suppress(Error, SQLAlchemyError):
+            with self._database.system() as tx:
+                _give_back(tx, self.id)
+            for queue in self._queues:
+                forget_queue(self._database.url, queue)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._threads[0].join(timeout=5)
 
@@ -154,7 +161,9 @@ class Worker:
         from dbos import DBOS  # noqa: PLC0415 - a second of import that only workers need
 
         logging.getLogger("dbos").setLevel(logging.ERROR)
-        DBOS(
+        for queue in self._queues:
+            register_queue(self._database.url, queue)
+        engine = DBOS(
             config={
                 "name": APP_NAME,
                 "system_database_url": sqlalchemy_url(self._database.url),
@@ -171,17 +180,9 @@ class Worker:
             self._run_job(name, payload)
 
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(run)
-        DBOS.listen_queues(list(self._queues))
+        DBOS.listen_queues([queue_name(queue) for queue in self._queues])
         DBOS.launch()
-        for queue in QUEUES:
-            DBOS.register_queue(
-                queue,
-                worker_concurrency=JOBS_PER_WORKER,
-                partition_worker_concurrency=1,
-                polling_interval_sec=POLL_S,
-                on_conflict="always_update",
-            )
-        self._dbos = DBOS
+        self._dbos = engine
 
     def _run_job(self, name: str, payload: dict[str, Any]) -> None:
         """The one DBOS workflow: run the job's coroutine on the worker's loop, wait for its end in this thread."""
@@ -236,13 +237,14 @@ class Worker:
 
     def _recover(self, live: set[str]) -> None:
         """Queue the unfinished jobs of workers that are gone again; the engine alone would leave them pending."""
-        pending = self._dbos.list_workflows(status="PENDING", load_input=False, load_output=False, limit=STUCK_JOBS_MAX)
-        by_queue: dict[str, list[str]] = {}
-        for job in pending:
-            if job.executor_id not in live and job.queue_name in QUEUES:
-                by_queue.setdefault(job.queue_name, []).append(job.workflow_id)
-        for queue, jobs in by_queue.items():
-            self._dbos.resume_workflows(jobs, queue_name=queue)
+        names = [queue_name(queue) for queue in self._queues]
+        pending = self._dbos.list_workflows(
+            status="PENDING", queue_name=names, load_input=False, load_output=False, limit=STUCK_JOBS_MAX
+        )
+        for name in names:
+            jobs = [job.workflow_id for job in pending if job.queue_name == name and job.executor_id not in live]
+            if jobs:
+                self._dbos.resume_workflows(jobs, queue_name=name)
 
 
 def host_identity() -> str:
