@@ -15,7 +15,7 @@ from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.ids import uuid7
 from gristmill.base.money import parse_usd
 from gristmill.doors.process import prepare_database
-from gristmill.engine.postgres import EmbeddedPostgres
+from gristmill.doors.shared_postgres import SharedPostgres
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def local_database() -> Generator[Database]:
     current = settings()
     postgres = None
     if current.database_url is None:
-        postgres = EmbeddedPostgres(current.data_dir / "postgres")
+        postgres = SharedPostgres(current.data_dir)
         url = postgres.start().url
     else:
         url = current.database_url.get_secret_value()

@@ -24,7 +24,7 @@ from gristmill.base.errors import Conflict, Error
 from gristmill.base.log import get_log
 from gristmill.doors.listening import LISTEN_FD, listen
 from gristmill.doors.process import PARENT_FD
-from gristmill.engine.postgres import EmbeddedPostgres
+from gristmill.doors.shared_postgres import SharedPostgres
 
 log = get_log("doors")
 
@@ -56,7 +56,7 @@ class Supervisor:
     """Where the API is."""
     database: str = ""
     """URL of the database."""
-    _postgres: EmbeddedPostgres | None = None
+    _postgres: SharedPostgres | None = None
     _children: list[Child] = field(default_factory=list)
     _environment: dict[str, str] = field(default_factory=dict)
     _keep: list[int] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Supervisor:
         host, port = sock.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         if self.settings.database_url is None:
-            self._postgres = EmbeddedPostgres(data_dir / "postgres")
+            self._postgres = SharedPostgres(data_dir)
             self.database = self._postgres.start().url
         else:
             self.database = self.settings.database_url.get_secret_value()

@@ -145,11 +145,17 @@ class EmbeddedPostgres:
         return self._running
 
     def stop(self) -> None:
-        """Stop the server if it is ours to stop, and wait for it; otherwise only let go of it."""
+        """Stop the server if it is ours to stop, or nobody's any more, and wait for it; else only let go of it."""
         server, child = self._server, self._child
-        if server is not None and self._owned_by == os.getpid():
+        if server is not None and self._is_ours():
             _end(server, child)
         self._forget()
+
+    def _is_ours(self) -> bool:
+        if self._owned_by is not None:
+            return self._owned_by == os.getpid()
+        owner = read_owner(find_place(self._data_dir))
+        return owner is None or not owner.alive
 
     def poll(self) -> int | None:
         """None while the server lives, else its exit code, or NOT_RUNNING where that is not known."""
