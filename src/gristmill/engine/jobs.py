@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,6 +45,7 @@ POLL_S = 0.2
 _own_queue = f"{LOCAL_QUEUE}-{uuid7()}"
 PAYLOAD_KEYS_MAX = 32
 PREPARE_LOCK = 7_241_003
+PREPARE_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ def prepare(url: str) -> None:
     """
     wanted = importlib.metadata.version("dbos")
     with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (PREPARE_LOCK,))
+        # Not pg_advisory_lock: the engine makes indexes concurrently, which waits for every statement under way, and
+        # so for the processes that would wait here in one.
+        while not store.try_session_lock(connection, PREPARE_LOCK):
+            time.sleep(PREPARE_LOOK_S)
         if store.engine_version(connection) == wanted:
             return
         from dbos import DBOS  # noqa: PLC0415 - a second of import, needed on a first start only

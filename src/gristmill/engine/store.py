@@ -57,6 +57,12 @@ def list_workers_of_host(tx: Tx, host: str) -> list[dict[str, Any]]:
     return tx.rows("SELECT id, pid FROM worker WHERE host = %s FOR UPDATE SKIP LOCKED", (host,))
 
 
+def try_session_lock(connection: psycopg.Connection, lock: int) -> bool:
+    """Whether this connection got an advisory lock, which it keeps until it is closed, without waiting."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,)).fetchone()
+    return bool(row and row[0])
+
+
 def engine_version(connection: psycopg.Connection) -> str | None:
     """Version of the engine that made its tables."""
     row = connection.execute("SELECT version FROM engine_schema").fetchone()
