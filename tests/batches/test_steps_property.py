@@ -13,11 +13,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conftest import fund, make_agent, make_organization
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from conftest import fund, make_agent, make_organization
 from gristmill import batches, ledger
 from gristmill.base.db import Database, Tx
 from gristmill.base.ids import uuid7

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
-from gristmill.base.errors import CODES, Error, FieldError, TooLarge
+from gristmill.base.errors import CODES, Error, FieldError
 from gristmill.base.log import get_log
 from gristmill.base.paging import CURSOR_BYTES_MAX, LIMIT_MAX, PER_PAGE_MAX
 
@@ -139,7 +139,8 @@ def install_errors(app: FastAPI) -> None:
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
         code = _BY_STATUS.get(error.status_code, "malformed" if error.status_code < 500 else "internal")  # noqa: PLR2004
         detail = f"There is nothing at {request.url.path[:200]}." if error.status_code == 404 else str(error.detail)  # noqa: PLR2004
-        return problem(request, _Plain(code, detail), status=error.status_code)
+        facts = {"limit": error.limit} if isinstance(error, _BodyTooLarge) else {}
+        return problem(request, _Plain(code, detail, **facts), status=error.status_code)
 
     @app.exception_handler(psycopg.DataError)
     async def unstorable(request: Request, error: psycopg.DataError) -> JSONResponse:
@@ -172,6 +173,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class _BodyTooLarge(HTTPException):
+    """The framework turns any other exception that comes while it reads a body into a 400."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"The body is larger than {limit} bytes.")
+        self.limit = limit
 
 
 class CallContext:
@@ -226,7 +235,7 @@ class CallContext:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > limit:
-                    raise TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
+                    raise _BodyTooLarge(limit)
             return message
 
         return receive_limited

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+import psycopg
+
 from gristmill.base.db import Tx
 from gristmill.base.errors import Conflict, FieldError, Invalid, NotFound
 from gristmill.base.ids import uuid7
@@ -57,17 +59,21 @@ def issue_key(
     if store.count_live_keys(tx, organization_id) >= KEYS_MAX:
         raise Conflict(f"An organization has at most {KEYS_MAX} live keys; revoke some.")
     secret = new_secret(KEY_PREFIX)
-    key = store.insert_key(
-        tx,
-        key_id=uuid7(),
-        organization_id=organization_id,
-        agent_id=agent_id,
-        name=name.strip(),
-        scope=scope,
-        secret_sha256=digest(secret),
-        last_four=secret[-4:],
-        expires_at=tx.now + timedelta(days=expires_in_days) if expires_in_days else None,
-    )
+    try:
+        key = store.insert_key(
+            tx,
+            key_id=uuid7(),
+            organization_id=organization_id,
+            agent_id=agent_id,
+            name=name.strip(),
+            scope=scope,
+            secret_sha256=digest(secret),
+            last_four=secret[-4:],
+            expires_at=tx.now + timedelta(days=expires_in_days) if expires_in_days else None,
+        )
+    except psycopg.errors.ForeignKeyViolation:
+        wrong = FieldError("agent_id", "is no agent of this organization")
+        raise Invalid(f"There is no agent {agent_id}.", errors=(wrong,)) from None
     return NewApiKey(key, secret)
 
 

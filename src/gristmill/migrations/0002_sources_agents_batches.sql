@@ -47,10 +47,12 @@ CREATE TABLE agent (
     version                 int NOT NULL DEFAULT 1, -- goes up whenever a change can change results
     created_at              timestamptz NOT NULL DEFAULT now(),
     updated_at              timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (organization_id, name)
+    UNIQUE (organization_id, name),
+    UNIQUE (organization_id, id)
 );
 
-ALTER TABLE api_key ADD FOREIGN KEY (agent_id) REFERENCES agent ON DELETE CASCADE;
+-- With the organization in it: a key can't be limited to another tenant's agent.
+ALTER TABLE api_key ADD FOREIGN KEY (organization_id, agent_id) REFERENCES agent (organization_id, id) ON DELETE CASCADE;
 
 -- What an agent spent on one UTC day; the daily budget is checked against it.
 CREATE TABLE agent_day (

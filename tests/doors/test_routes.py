@@ -1,0 +1,198 @@
+"""Every route, asked by its owner, a teammate with a usage key, a stranger of another organization, and nobody.
+
+The table must name every route of the OpenAPI document: a new route without a line here fails the test.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from conftest import Caller, MakeCaller, make_agent, wait_for
+from gristmill.base.db import Database
+
+OK = frozenset({200, 201, 202, 204})
+_names = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class World:
+    """Things that the owner has."""
+
+    agent: int
+    source: int
+    batch: str
+    row: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One route: how to ask, and what each caller gets. 'list' means: 200, but nothing of the owner's in it."""
+
+    method: str
+    path: str
+    body: Any = None
+    teammate: int | None = None
+    """None: the same as the owner."""
+    stranger: int | str = 404
+
+
+def lines() -> list[Line]:
+    usage = 403
+    return [
+        Line("GET", "/api/v1/agents/balance", stranger="own"),
+        Line("GET", "/api/v1/billing/ledger", stranger="own"),
+        Line("POST", "/api/v1/billing/topups", {"amount_usd": "1.00", "key": "K"}, usage, "own"),
+        Line("GET", "/api/v1/agents", stranger="own"),
+        Line(
+            "POST",
+            "/api/v1/agents",
+            {"name": "N", "runtime": "http", "config": {"url": "https://e.example"}},
+            usage,
+            "own",
+        ),
+        Line("GET", "/api/v1/agents/{agent}"),
+        Line("PATCH", "/api/v1/agents/{agent}", {"concurrency": 9}, usage),
+        Line("POST", "/api/v1/agents/{agent}/run", {"input": {"n": 1}}),
+        Line("GET", "/api/v1/agent_templates", stranger="own"),
+        Line("POST", "/api/v1/agent_templates/echo/deploy", {"name": "N"}, usage, "own"),
+        Line("GET", "/api/v1/agent_runtimes", stranger="own"),
+        Line("GET", "/api/v1/data_sources", stranger="own"),
+        Line("POST", "/api/v1/data_sources", {"name": "N", "kind": "csv", "csv_data": "a,b\n1,2\n"}, usage, "own"),
+        Line("GET", "/api/v1/data_sources/{source}"),
+        Line("PATCH", "/api/v1/data_sources/{source}", {"name": "M"}, usage),
+        Line("POST", "/api/v1/data_sources/{source}/preview", {"limit": 5}),
+        Line("POST", "/api/v1/data_sources/{source}/test", None, usage),
+        Line("GET", "/api/v1/data_source_env_keys", None, usage, "own"),
+        Line("POST", "/api/v1/agents/{agent}/batch_executions", {"items": [{"n": 1}]}),
+        Line("GET", "/api/v1/agents/{agent}/batch_executions"),
+        Line("POST", "/api/v1/agents/{agent}/batch_executions/quote", {"items": [{"n": 1}]}),
+        Line("POST", "/api/v1/data_source_runs", {"agent_id": "{agent}", "data_source_id": "{source}"}),
+        Line("GET", "/api/v1/batch_executions", stranger="own"),
+        Line("GET", "/api/v1/batch_executions/{batch}"),
+        Line("GET", "/api/v1/batch_executions/{batch}/receipt"),
+        Line("GET", "/api/v1/batch_executions/{batch}/rows"),
+        Line("GET", "/api/v1/batch_executions/{batch}/rows/{row}"),
+        Line("GET", "/api/v1/batch_executions/{batch}/failures"),
+        Line("GET", "/api/v1/batch_executions/{batch}/export.csv"),
+        Line("GET", "/api/v1/batch_executions/{batch}/events"),
+        Line("POST", "/api/v1/batch_executions/{batch}/retry", {"row_ids": ["{row}"]}),
+        Line("POST", "/api/v1/batch_executions/{batch}/pause"),
+        Line("POST", "/api/v1/batch_executions/{batch}/resume"),
+        Line("POST", "/api/v1/batch_executions/{batch}/cancel"),
+        Line("GET", "/api/v1/api_keys", None, usage, "own"),
+        Line("POST", "/api/v1/api_keys", {"name": "N"}, usage, "own"),
+        Line("POST", "/api/v1/api_keys/{key}/rotate", {}, usage),
+        Line("DELETE", "/api/v1/api_keys/{key}", None, usage),
+        Line("GET", "/api/v1/events", stranger="own"),
+        Line("DELETE", "/api/v1/data_sources/{source}", None, usage),
+        Line("DELETE", "/api/v1/agents/{agent}", None, usage),
+    ]
+
+
+def fill(value: Any, world: World) -> Any:
+    if isinstance(value, dict):
+        return {name: fill(item, world) for name, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, world) for item in value]
+    if isinstance(value, str):
+        if value in {"{agent}", "{source}"}:
+            return getattr(world, value.strip("{}"))
+        if value in {"N", "M", "K"}:
+            return f"{value}{next(_names)}"
+        return value.format(**vars(world)) if "{" in value else value
+    return value
+
+
+def ask(caller: Caller | httpx.Client, line: Line, world: World) -> httpx.Response:
+    client = caller if isinstance(caller, httpx.Client) else caller.client
+    return client.request(line.method, fill(line.path, world), json=fill(line.body, world))
+
+
+@pytest.fixture
+def world(database: Database, owner: Caller, worker: object) -> World:
+    agent = make_agent(database, owner.organization_id)
+    source = owner.post("/api/v1/data_sources", {"name": "Rows", "kind": "csv", "csv_data": "n\n1\n2\n"}).json()
+    batch = owner.post(f"/api/v1/agents/{agent.id}/batch_executions", {"items": [{"n": 1}, {"n": 2}]}).json()
+    path = f"/api/v1/batch_executions/{batch['id']}"
+    wait_for(lambda: owner.get(path).json()["status"] == "completed", "completion")
+    row = owner.get(f"{path}/rows").json()["data"][0]
+    key = owner.post("/api/v1/api_keys", {"name": "To be rotated"}).json()["key"]
+    return World(agent.id, source["id"], batch["id"], row["id"], key["id"])
+
+
+def test_every_route_has_a_line(anyone: httpx.Client) -> None:
+    document = anyone.get("/openapi.json").json()
+    names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key"}
+    routes = set()
+    for path, methods in document["paths"].items():
+        if not path.startswith("/api/"):
+            continue
+        plain = path.replace("{slug}", "echo").replace("{kind}", "csv")
+        for long, short in names.items():
+            plain = plain.replace(f"{{{long}}}", f"{{{short}}}")
+        routes |= {(method.upper(), plain) for method in methods}
+    assert {(line.method, line.path) for line in lines()} == routes
+
+
+def test_who_gets_what(world: World, owner: Caller, teammate: Caller, stranger: Caller, anyone: httpx.Client) -> None:
+    for line in lines():
+        where = f"{line.method} {line.path}"
+        nobody = ask(anyone, line, world)
+        assert nobody.status_code == 401, where
+        assert nobody.headers["content-type"] == "application/problem+json", where
+
+        foreign = ask(stranger, line, world)
+        expected = OK if line.stranger == "own" else {line.stranger}
+        assert foreign.status_code in expected, f"{where}: a stranger got {foreign.status_code} {foreign.text[:300]}"
+        for secret in (world.batch, world.row, world.key):
+            assert secret not in foreign.text or line.stranger == 404, f"{where} shows a stranger the owner's objects"
+
+        if line.teammate is not None:
+            answer = ask(teammate, line, world)
+            assert answer.status_code == line.teammate, (
+                f"{where}: a teammate got {answer.status_code} {answer.text[:300]}"
+            )
+
+        mine = ask(owner, line, world)
+        fine = {*OK, 409} if line.method == "DELETE" or "pause" in line.path or "resume" in line.path else OK
+        fine |= {422, 409} if line.path.endswith(("/test", "/cancel")) else set()
+        assert mine.status_code in fine, f"{where}: the owner got {mine.status_code} {mine.text[:500]}"
+
+
+def test_a_key_limited_to_one_agent_sees_only_that_agent(
+    database: Database, world: World, owner: Caller, make_caller: MakeCaller
+) -> None:
+    other = make_agent(database, owner.organization_id)
+    limited = make_caller(owner.organization_id, agent_id=other.id)
+    assert [item["id"] for item in limited.get("/api/v1/agents").json()["data"]] == [other.id]
+    assert limited.get(f"/api/v1/agents/{world.agent}").status_code == 403
+    assert limited.get(f"/api/v1/batch_executions/{world.batch}").status_code == 404
+    assert limited.get("/api/v1/batch_executions").json()["data"] == []
+    assert limited.post(f"/api/v1/agents/{world.agent}/batch_executions", {"items": [{}]}).status_code == 403
+    assert limited.get("/api/v1/api_keys").status_code == 403
+    assert limited.post("/api/v1/billing/topups", {"amount_usd": 1, "key": "x"}).status_code == 403
+
+
+def test_a_forgotten_where_still_shows_nothing_of_others(database: Database, world: World, stranger: Caller) -> None:
+    """The second wall: a query without any condition, in the stranger's transaction."""
+    with database.tx(stranger.organization_id) as tx:
+        for table in ("batch", "batch_row", "agent", "data_source", "event", "ledger_entry", "batch_progress"):
+            rows = tx.rows(f"SELECT organization_id FROM {table}")  # type: ignore[arg-type]
+            assert {row["organization_id"] for row in rows} <= {stranger.organization_id}, table
+        touched = tx.run("UPDATE agent SET name = 'stolen'")
+        assert touched == 0
+        assert tx.run("DELETE FROM batch_row") == 0
+    assert world.batch
+
+
+def test_a_transaction_without_a_tenant_sees_nothing(database: Database, world: World) -> None:
+    with database.system() as tx:
+        tx.raw.execute("SELECT set_config('role', 'gristmill_app', true)")
+        assert tx.rows("SELECT id FROM batch") == []
+    assert world.batch
