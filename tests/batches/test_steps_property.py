@@ -236,7 +236,8 @@ def check_books(tx: Tx, organization: int, batch_id: UUID) -> None:
         assert batch[status] == counted.get(status, 0), f"{status} is counted wrong"
     sums = tx.one(
         "SELECT coalesce(sum(held_micro_usd), 0) AS held, coalesce(sum(charge_micro_usd), 0) AS charged,"
-        " count(*) FILTER (WHERE status = 'running' AND worker_id IS NULL) AS orphans FROM batch_row WHERE batch_id = %s",
+        " count(*) FILTER (WHERE status = 'running' AND worker_id IS NULL) AS orphans"
+        " FROM batch_row WHERE batch_id = %s",
         (batch_id,),
     )
     balance = ledger.balance(tx, organization)

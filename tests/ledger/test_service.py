@@ -82,7 +82,7 @@ plays = st.lists(
 def test_concurrent_workers_never_overdraw_and_never_charge_twice(
     database: Database, money: int, play: list[list[tuple[int, int, bool]]]
 ) -> None:
-    """Each worker holds rows as far as the balance goes, then settles them at some cost or lets the hold be rolled back."""
+    """Each worker holds rows as far as the balance goes, then settles them, or its hold is rolled back."""
     organization = make_organization(database)
     if money:
         fund(database, organization, money * 10)

@@ -1,0 +1,117 @@
+"""One suite for every runtime: what the runner relies on."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from agent_server import AgentServer
+from gristmill.agents import RowCall, RowResult, RuntimeContext, runtimes
+from gristmill.agents.runtimes import RowFunction
+from gristmill.base.config import settings
+from gristmill.base.errors import Error, PluginError
+from gristmill.base.ids import uuid7
+from gristmill.base.kinds import UnknownKind
+
+CONTEXT = RuntimeContext(settings(), 1, "Test", 4)
+CALL = RowCall(uuid7(), 1, 1, {"n": 1}, 5.0)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Configs with which each kind shows one behaviour."""
+
+    finds: dict[str, Any]
+    finds_nothing: dict[str, Any]
+    fails_for_good: dict[str, Any]
+    may_succeed_later: dict[str, Any]
+    refused: dict[str, Any]
+
+
+def kit(kind: str, server: AgentServer) -> Kit:
+    if kind == "http":
+        return Kit(
+            finds={"url": f"{server.url}/echo"},
+            finds_nothing={"url": f"{server.url}/empty"},
+            fails_for_good={"url": f"{server.url}/status/400"},
+            may_succeed_later={"url": f"{server.url}/status/503"},
+            refused={"url": "http://169.254.169.254/"},
+        )
+    if kind == "python":
+        return Kit(
+            finds={"entry_point": "sample_agents:echo"},
+            finds_nothing={"entry_point": "sample_agents:nothing"},
+            fails_for_good={"entry_point": "sample_agents:breaks"},
+            may_succeed_later={"entry_point": "sample_agents:flaky"},
+            refused={"entry_point": "os:system"},
+        )
+    pytest.fail(f"the runtime {kind} has no kit in this suite")
+
+
+@pytest.fixture(params=sorted(runtimes.all()))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def call(function: RowFunction, row: RowCall) -> RowResult:
+    if inspect.iscoroutinefunction(function):
+        return await function(row)
+    return await asyncio.to_thread(function, row)  # type: ignore[arg-type]
+
+
+def run(kind: str, config: dict[str, Any], row: RowCall = CALL) -> RowResult:
+    runtime = runtimes.get(kind)
+    parsed = runtime.Config.model_validate(config)
+    runtime.check(parsed, CONTEXT)
+
+    async def go() -> RowResult:
+        async with runtime.open(parsed, CONTEXT) as function:
+            return await call(function, row)
+
+    return asyncio.run(go())
+
+
+def test_it_describes_itself(kind: str) -> None:
+    runtime = runtimes.get(kind)
+    assert runtime.kind == kind
+    assert runtime.title
+    schema = runtime.Config.model_json_schema()
+    assert schema["additionalProperties"] is False, "an unknown setting must be refused, not ignored"
+
+
+def test_it_finds_and_finds_nothing(kind: str, agent_server: AgentServer) -> None:
+    found = run(kind, kit(kind, agent_server).finds)
+    assert found.value
+    assert not run(kind, kit(kind, agent_server).finds_nothing).value
+
+
+def test_failures_say_whether_they_are_for_good(kind: str, agent_server: AgentServer) -> None:
+    with pytest.raises(PluginError) as caught:
+        run(kind, kit(kind, agent_server).fails_for_good)
+    assert caught.value.permanent
+    assert caught.value.message
+    with pytest.raises(PluginError) as caught:
+        run(kind, kit(kind, agent_server).may_succeed_later)
+    assert not caught.value.permanent
+
+
+def test_it_refuses_what_it_must_not_run(kind: str, agent_server: AgentServer) -> None:
+    runtime = runtimes.get(kind)
+    with pytest.raises(Error):
+        runtime.check(runtime.Config.model_validate(kit(kind, agent_server).refused), CONTEXT)
+
+
+def test_its_provider_key_is_stable(kind: str, agent_server: AgentServer) -> None:
+    runtime = runtimes.get(kind)
+    config = runtime.Config.model_validate(kit(kind, agent_server).finds)
+    assert runtime.provider_key(config) == runtime.provider_key(config)
+    assert runtime.provider_key(config)
+
+
+def test_an_unknown_kind_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownKind, match="http, python"):
+        runtimes.get("telepathy")
