@@ -98,6 +98,7 @@ CREATE TABLE public.batch (
     budget_micro_usd bigint,
     max_failures integer,
     callback_url text,
+    callback json,
     run_key text,
     epoch integer DEFAULT 1 NOT NULL,
     revision bigint DEFAULT 0 NOT NULL,
@@ -370,6 +371,9 @@ ALTER TABLE ONLY public.agent_day
     ADD CONSTRAINT agent_day_pkey PRIMARY KEY (agent_id, day);
 
 ALTER TABLE ONLY public.agent
+    ADD CONSTRAINT agent_organization_id_id_key UNIQUE (organization_id, id);
+
+ALTER TABLE ONLY public.agent
     ADD CONSTRAINT agent_organization_id_name_key UNIQUE (organization_id, name);
 
 ALTER TABLE ONLY public.agent
@@ -458,7 +462,7 @@ ALTER TABLE ONLY public.agent
     ADD CONSTRAINT agent_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organization(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.api_key
-    ADD CONSTRAINT api_key_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES public.agent(id) ON DELETE CASCADE;
+    ADD CONSTRAINT api_key_organization_id_agent_id_fkey FOREIGN KEY (organization_id, agent_id) REFERENCES public.agent(organization_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organization(id) ON DELETE CASCADE;
@@ -507,6 +511,9 @@ ALTER TABLE ONLY public.seat
 
 ALTER TABLE ONLY public.seat
     ADD CONSTRAINT seat_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.batch(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.seat
+    ADD CONSTRAINT seat_worker_id_fkey FOREIGN KEY (worker_id) REFERENCES public.worker(id);
 
 ALTER TABLE public.agent ENABLE ROW LEVEL SECURITY;
 

@@ -11,6 +11,7 @@ embedded one in a temporary folder; the others need nothing.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 import subprocess
@@ -320,7 +321,41 @@ def dump(url: str) -> str:
     return head + text + "\n"
 
 
+def architecture() -> str:
+    """ARCHITECTURE.md: written by hand, but for its list of files."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    start, rest = text.split("<!-- files:", 1)
+    mark, rest = rest.split("-->", 1)
+    _, end = rest.split("<!-- /files -->", 1)
+    return f"{start}<!-- files:{mark}-->\n{_rooms()}<!-- /files -->{end}"
+
+
+def _rooms() -> str:
+    parts: list[str] = []
+    for room in ("base", *reversed(_line()), "doors"):
+        folder = ROOT / "src" / "gristmill" / room
+        parts.append(f"### {room}\n\n{_first_line(folder / '__init__.py')}\n")
+        files = sorted(path for path in folder.rglob("*.py") if path != folder / "__init__.py")
+        parts.append(
+            table(("file", "what is in it"), [(f"`{path.relative_to(ROOT)}`", _first_line(path)) for path in files])
+        )
+    return "\n".join(parts)
+
+
+def _line() -> list[str]:
+    """The rooms between doors and base, highest first, from the contract that holds them in a line."""
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8").split("layers =", 1)[1].split("exhaustive", 1)[0]
+    names = [name for line in contract.splitlines() for name in re.split(r"[:|\s]+", line) if name]
+    return [name for name in names if name not in {"doors", "base"}]
+
+
+def _first_line(path: Path) -> str:
+    found = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(found.split("\n\n", 1)[0].split())
+
+
 FILES: dict[str, Callable[[], str]] = {
+    "ARCHITECTURE.md": architecture,
     "docs/reference/errors.md": errors,
     "docs/reference/settings.md": settings,
     "docs/reference/cli.md": commands,
