@@ -23,20 +23,20 @@ os.environ["GRISTMILL_DATA_DIR"] = tempfile.mkdtemp(prefix="gm-data-")
 os.environ.setdefault("GRISTMILL_LEASE_TIMEOUT_S", "4")
 os.environ.setdefault("GRISTMILL_HEARTBEAT_S", "0.5")
 
-import httpx  # noqa: E402 - settings are read from the environment above
-import psycopg  # noqa: E402
-import pytest  # noqa: E402
-import uvicorn  # noqa: E402
-from agent_server import AgentServer  # noqa: E402
-from psycopg import sql  # noqa: E402
+import httpx
+import psycopg
+import pytest
+import uvicorn
+from psycopg import sql
 
-from gristmill import engine, identity, ledger  # noqa: E402
-from gristmill.agents import Agent  # noqa: E402
-from gristmill.agents import create as create_agent  # noqa: E402
-from gristmill.base.config import Settings, settings  # noqa: E402
-from gristmill.base.db import Database  # noqa: E402
-from gristmill.base.migrate import migrate  # noqa: E402
-from gristmill.engine.postgres import EmbeddedPostgres  # noqa: E402
+from agent_server import AgentServer
+from gristmill import engine, identity, ledger
+from gristmill.agents import Agent
+from gristmill.agents import create as create_agent
+from gristmill.base.config import Settings, settings
+from gristmill.base.db import Database
+from gristmill.base.migrate import migrate
+from gristmill.engine.postgres import EmbeddedPostgres
 
 WAIT_S = 30.0
 LOOK_S = 0.02

@@ -156,6 +156,9 @@ class Batch:
     max_failures: int | None
     """The batch pauses when more rows than this have failed since it was started or resumed."""
     callback_url: str | None
+    """Called with the event when the batch has completed, failed or been cancelled."""
+    callback: dict[str, Any] | None
+    """How that call went: `{delivered, attempts, status | error}`; null before."""
     rate_per_s: float | None
     """Rows ended per second since the start; null before any has."""
     eta_s: float | None
@@ -292,7 +295,7 @@ def batch_from_row(row: Mapping[str, Any], now: datetime) -> Batch:
     copied = (
         "id", "agent_id", "agent_version", "name", "status", "reason", "message", "origin", "columns", "mapping",
         "rows_in", *ROW_STATUSES, "reused", "attempts", "priority", "row_limit", "spent_micro_usd", "held_micro_usd",
-        "max_failures", "callback_url", "revision", "created_at", "started_at", "finished_at", "updated_at",
+        "max_failures", "callback_url", "callback", "revision", "created_at", "started_at", "finished_at", "updated_at",
     )  # fmt: skip
     return Batch(
         **{name: row[name] for name in copied},

@@ -116,7 +116,8 @@ def add_counts(tx: Tx, batch_id: UUID, changes: dict[str, int], *, result_column
     row = tx.one(
         "UPDATE batch SET pending = pending + %(pending)s, running = running + %(running)s,"
         " succeeded = succeeded + %(succeeded)s, empty = empty + %(empty)s, failed = failed + %(failed)s,"
-        " cancelled = cancelled + %(cancelled)s, attempts = attempts + %(attempts)s, failures_run = failures_run + %(failures_run)s,"
+        " cancelled = cancelled + %(cancelled)s, attempts = attempts + %(attempts)s,"
+        " failures_run = failures_run + %(failures_run)s,"
         " held_micro_usd = held_micro_usd + %(held)s, spent_micro_usd = spent_micro_usd + %(spent)s,"
         " result_columns = coalesce(%(columns)s, result_columns), revision = revision + 1, updated_at = now()"
         " WHERE id = %(id)s RETURNING revision",

@@ -29,6 +29,8 @@ log = get_log("batches")
 T = TypeVar("T")
 
 SEAT_JOB = "batches.seat"
+RENEW_S = 1.0
+"""How often a seat whose rows all run asks whether it may run more."""
 RETRY_PAUSE_S = 0.5
 """Pause before a step is tried again after the database was away."""
 PREFETCH_PACE_S_MAX = 1.0
@@ -98,6 +100,8 @@ class Sitting:
         self._input_fields = [InputField(**item) for item in batch["agent"]["input_fields"]]
         self._slots = 1
         self._not_before = Deadline(0.0)
+        self._renewal = Deadline(0.0)
+        """When this seat asks for its slots again though it has nothing to save or claim: others may have left."""
         self._held: dict[int, int] = {}
         """Row number -> attempt of every row claimed and not yet saved."""
         self._unsure = False
@@ -122,8 +126,9 @@ class Sitting:
         """Save what has finished, claim what comes next, start it: (batch is live, more can be claimed at once)."""
         finished = self._calls.take(CLAIM_ROWS_MAX)
         want = 0 if self._not_before.left_s > 0 else self._room()
-        if not finished and want == 0:
+        if not finished and want == 0 and not self._renewal.passed:
             return await self._look(), False
+        self._renewal = Deadline(RENEW_S)
         result = await self._save_and_claim(finished, want)
         self._slots = result.slots
         starved = want > 0 and not result.rows
@@ -134,6 +139,8 @@ class Sitting:
 
     def _room(self) -> int:
         """Rows to claim: what slots are free, and what will start while the next step is under way."""
+        if self._slots == 0:
+            return 1  # others must shrink first: ask again
         pace_s = self._calls.pace_ms / 1000
         ahead = max(self._slots / 2, self._slots * PREFETCH_S / pace_s) if 0 < pace_s < PREFETCH_PACE_S_MAX else 0.0
         return max(0, min(int(self._slots + ahead), CLAIM_ROWS_MAX) - self._calls.held)

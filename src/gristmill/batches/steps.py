@@ -18,6 +18,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import Error
 from gristmill.base.money import usd
 from gristmill.batches import run_store, store
+from gristmill.batches.callback import enqueue_callback
 from gristmill.batches.model import LIVE, Finished, Seat, Status, allot, batch_from_row, receipt_of
 
 CLOSABLE: frozenset[Status] = frozenset({"queued", "running", "paused"})
@@ -27,6 +28,10 @@ RPM_BURST_S = 1.0
 SLOTS_LIMIT_MIN = 1.0
 LOWER_PAUSE_S = 1.0
 """After a provider asked for less, further complaints of calls already under way count as the same one."""
+
+
+CALLBACK_KINDS = frozenset({"agent.batch.completed", "agent.batch.failed", "agent.batch.cancelled"})
+"""Events that `callback_url` is told of."""
 
 
 class LeaseLost(Error):
@@ -280,7 +285,7 @@ def _rate_allows(bucket: dict[str, Any], rpm: int | None, want: int) -> tuple[in
     per_s = rpm / 60
     tokens = min(bucket["tokens"] + bucket["idle_s"] * per_s, max(1.0, per_s * RPM_BURST_S))
     allowed = min(want, int(tokens))
-    return allowed, tokens, 0.0 if allowed else (1.0 - tokens) / per_s
+    return allowed, tokens, 0.0 if allowed or want == 0 else (1.0 - tokens) / per_s
 
 
 def _money_allows(tx: Tx, batch: dict[str, Any], facts: StepFacts, limits: dict[str, Any], want: int) -> int | None:
@@ -374,20 +379,16 @@ def _emit(tx: Tx, batch: dict[str, Any], kind: str, status: Status, *, reason: s
     current = found or batch
     view = batch_from_row({**current, "status": status}, tx.now)
     receipt = receipt_of(current)
-    events.emit(
-        tx,
-        batch["organization_id"],
-        kind,
-        subject=f"batch:{batch['id']}",
-        data={
-            "batch_id": str(batch["id"]),
-            "agent_id": batch["agent_id"],
-            "name": view.name,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "receipt": {name: getattr(receipt, name) for name in receipt.__dataclass_fields__},
-            "exports": {kind_: f"/api/v1/batch_executions/{batch['id']}/export.{kind_}" for kind_ in ("csv", "jsonl")},
-            "callback_url": batch["callback_url"],
-        },
-    )
+    data = {
+        "batch_id": str(batch["id"]),
+        "agent_id": batch["agent_id"],
+        "name": view.name,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "receipt": {name: getattr(receipt, name) for name in receipt.__dataclass_fields__},
+        "exports": {suffix: f"/api/v1/batch_executions/{batch['id']}/export.{suffix}" for suffix in ("csv", "jsonl")},
+    }
+    event_id = events.emit(tx, batch["organization_id"], kind, subject=f"batch:{batch['id']}", data=data)
+    if batch["callback_url"] and kind in CALLBACK_KINDS:
+        enqueue_callback(tx, batch, event_id, kind, data)

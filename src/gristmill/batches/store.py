@@ -162,6 +162,11 @@ def update_columns(tx: Tx, batch_id: UUID, columns: list[str]) -> None:
     tx.run("UPDATE batch SET columns = %s WHERE id = %s", (Json(columns), batch_id))
 
 
+def update_callback(tx: Tx, batch_id: UUID, outcome: dict[str, Any]) -> None:
+    """How the call of the batch's callback_url went."""
+    tx.run("UPDATE batch SET callback = %s, revision = revision + 1 WHERE id = %s", (Json(outcome), batch_id))
+
+
 def count_reused(tx: Tx, batch_id: UUID) -> int:
     """Rows whose result came from an earlier batch."""
     row = tx.one("SELECT count(*) AS n FROM batch_row WHERE batch_id = %s AND reused_from IS NOT NULL", (batch_id,))

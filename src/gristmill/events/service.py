@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from gristmill.base.db import Tx
 from gristmill.base.ids import parse_uuid, uuid7
@@ -11,11 +12,13 @@ from gristmill.events import store
 from gristmill.events.model import KINDS, Event
 
 
-def emit(tx: Tx, organization_id: int, kind: str, *, subject: str, data: dict[str, Any]) -> None:
-    """Record an event in this transaction; it is delivered if and only if the transaction commits."""
+def emit(tx: Tx, organization_id: int, kind: str, *, subject: str, data: dict[str, Any]) -> UUID:
+    """Record an event in this transaction; it exists if and only if the transaction commits. Answers its id."""
     if kind not in KINDS:
         raise ValueError(f"unknown event kind {kind}")
-    store.insert_event(tx, uuid7(), organization_id, kind=kind, subject=subject, data=data)
+    event_id = uuid7()
+    store.insert_event(tx, event_id, organization_id, kind=kind, subject=subject, data=data)
+    return event_id
 
 
 def list_events(tx: Tx, organization_id: int, *, cursor: str | None, limit: int) -> CursorPage[Event]:

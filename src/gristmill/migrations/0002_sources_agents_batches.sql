@@ -84,6 +84,7 @@ CREATE TABLE batch (
     budget_micro_usd  bigint CHECK (budget_micro_usd >= 0),
     max_failures      int CHECK (max_failures >= 0),
     callback_url      text,
+    callback          json,                         -- how the last call of callback_url went
     run_key           text,                         -- the same run started again finds its batch by it
     epoch             int NOT NULL DEFAULT 1,       -- goes up with every resume; work of an older epoch ends itself
     revision          bigint NOT NULL DEFAULT 0,    -- goes up with every change; event streams resume from it
