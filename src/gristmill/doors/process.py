@@ -19,6 +19,8 @@ from gristmill.base.migrate import migrate
 log = get_log("doors")
 
 DATABASE_WAIT_S = 60.0
+REFUSALS = ("authentication failed", "no pg_hba.conf entry", "does not exist", "not permitted to log in")
+"""What a database says that will not say otherwise in a moment; a failed connection has no code to look at."""
 PARENT_FD = "GRISTMILL_PARENT_FD"
 """Number of a pipe's end that closes when the supervisor is gone, however it ended."""
 
@@ -37,16 +39,19 @@ def database_url(settings: Settings) -> str:
 
 
 def prepare_database(url: str, *, wait_s: float = DATABASE_WAIT_S) -> None:
-    """Wait until the database answers, then bring its schema up to date."""
-    deadline = time.monotonic() + wait_s
+    """Wait until the database answers, then bring its schema up to date. A refusal is final: nobody waits for it."""
+    deadline, told = time.monotonic() + wait_s, False
     while True:
         try:
             migrate(url)
             engine.prepare(url)
         except psycopg.OperationalError as error:
-            if time.monotonic() > deadline:
-                reason = str(error).strip().splitlines()[0][:300]
+            reason = str(error).strip().splitlines()[0][:300]
+            if time.monotonic() > deadline or any(word in reason for word in REFUSALS):
                 raise DatabaseUnreachable(f"The database can't be reached: {reason}") from error
+            if not told:
+                told = True
+                log.warning("waiting for the database", seconds_at_most=wait_s, reason=reason)
             time.sleep(0.2)
         else:
             return

@@ -110,6 +110,11 @@ class Supervisor:
                     self._spawn(child)
             beat()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
     def stop(self, *_: object) -> None:
         """Ask `watch` to return; a second time ends at once."""
         if self._stop.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,15 +26,37 @@ def start_and_watch() -> None:
     configure_logging(log_format=current.log_format, level=current.log_level, role="supervisor")
     started = time.monotonic()
     supervisor = Supervisor(current)
-    supervisor.start()
     install_signals(supervisor)
+    supervisor.start()
+    greeter = Greeter(supervisor, started)
+    greeter.start()
     try:
-        prepare_database(supervisor.database)
-        _greet(supervisor, started)
         supervisor.watch()
     finally:
         typer.echo("Stopping: rows in flight finish, nothing new starts.", err=True)
         supervisor.shut_down()
+    if greeter.failure is not None:
+        raise greeter.failure
+
+
+class Greeter(threading.Thread):
+    """Waits for the database and the server and says where they are, while the supervisor watches its children."""
+
+    def __init__(self, supervisor: Supervisor, started: float) -> None:
+        super().__init__(name="greeter", daemon=True)
+        self.failure: Exception | None = None
+        self._supervisor = supervisor
+        self._began = started
+
+    def run(self) -> None:
+        """Greet; what goes wrong ends the supervisor, unless that is ending already."""
+        try:
+            prepare_database(self._supervisor.database)
+            _greet(self._supervisor, self._began)
+        except Exception as error:  # noqa: BLE001 - raised again in the main thread
+            if not self._supervisor.stopping:
+                self.failure = error
+                self._supervisor.stop()
 
 
 def _greet(supervisor: Supervisor, started: float) -> None:
