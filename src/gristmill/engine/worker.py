@@ -136,10 +136,10 @@ class Worker:
         self._loop.call_soon_threadsafe(stopping.set)
         with self._jobs_changed:
             self._jobs_changed.wait_for(lambda: self._jobs == 0, timeout=self._settings.drain_s)
-        self._dbos.destroy()
         self._halt.set()
         for thread in self._threads[1:]:
             thread.join(timeout=5)
+        self._dbos.destroy()
         with contextlib.suppress(Error, SQLAlchemyError):
             with self._database.system() as tx:
                 _give_back(tx, self.id)
