@@ -318,16 +318,22 @@ class _Threads:
             self._leaving += max(surplus, 0)
         for _ in range(surplus):
             self._queue.put(None)
+        self._staff()
 
     def offer(self, rows: list[Claimed]) -> None:
         with self._lock:
             self._held += len(rows)
-            alive = self._threads - self._leaving
-            missing = min(self._wanted + self._stuck, THREADS_MAX + STUCK_THREADS_MAX) - alive
-            missing = min(missing, len(rows))
-            self._threads += max(missing, 0)
         for row in rows:
             self._queue.put(row)
+        self._staff()
+
+    def _staff(self) -> None:
+        """Start the threads that are wanted and have something to do."""
+        with self._lock:
+            alive = self._threads - self._leaving
+            missing = min(self._wanted + self._stuck, THREADS_MAX + STUCK_THREADS_MAX) - alive
+            missing = max(0, min(missing, self._queue.qsize()))
+            self._threads += missing
         for _ in range(missing):
             threading.Thread(target=self._work, name="agent-call", daemon=True).start()
 

@@ -206,8 +206,10 @@ def claim(
     slots = _take_seat(tx, batch, facts, limits, pace, in_flight)
     provider, bucket = pace[facts.provider_key], pace[f"agent:{facts.agent_id}"]
     blocked_s = float(provider["blocked_s"] or 0.0)
-    if blocked_s > 0 or batch["pending"] == 0 or slots == 0:
-        return StepResult(live=True, slots=slots, wait_s=blocked_s)
+    if blocked_s > 0:
+        return StepResult(live=True, slots=0, wait_s=blocked_s)  # nothing starts before the provider's Retry-After
+    if batch["pending"] == 0 or slots == 0:
+        return StepResult(live=True, slots=slots)
     if batch["max_failures"] is not None and batch["failures_run"] > batch["max_failures"]:
         pause(tx, batch, "failures", f"{batch['failures_run']} rows failed; at most {batch['max_failures']} may.")
         return StepResult(live=False)
