@@ -2,6 +2,8 @@
 
 That lock makes all effects of one batch happen one after the other, so no row needs a lock of its own. Locks are
 taken in one order everywhere: batch, pace, ledger account.
+
+Long lists travel in binary (`%b`): as text, the driver escapes every element in Python, ten times as slow.
 """
 
 from __future__ import annotations
@@ -34,9 +36,9 @@ def update_finished(tx: Tx, batch_id: UUID, worker_id: UUID, rows: Sequence[Fini
     The WHERE is the fence: after its lease has expired a late worker's write changes nothing.
     """
     return tx.rows(
-        "WITH x AS (SELECT * FROM unnest(%(numbers)s::int[], %(attempts)s::int[], %(statuses)s::text[],"
-        "   %(ran)s::int[], %(results)s::json[], %(codes)s::text[], %(errors)s::text[], %(ms)s::int[],"
-        "   %(traces)s::json[], %(waits)s::float8[])"
+        "WITH x AS (SELECT * FROM unnest(%(numbers)b::int[], %(attempts)b::int[], %(statuses)b::text[],"
+        "   %(ran)b::int[], %(results)b::json[], %(codes)b::text[], %(errors)b::text[], %(ms)b::int[],"
+        "   %(traces)b::json[], %(waits)b::float8[])"
         "   AS t(row_number, attempt, status, ran, result, error_code, error, ms, trace, wait_s))"
         " UPDATE batch_row r SET status = x.status, worker_id = NULL, held_micro_usd = 0, tries = r.tries + x.ran,"
         "   result = x.result, error_code = x.error_code, error = x.error,"
@@ -61,7 +63,7 @@ def update_finished(tx: Tx, batch_id: UUID, worker_id: UUID, rows: Sequence[Fini
             "errors": [row.error for row in rows],
             "ms": [row.duration_ms for row in rows],
             "traces": [row.trace for row in rows],
-            "waits": [row.wait_s for row in rows],
+            "waits": [None if row.wait_s is None else float(row.wait_s) for row in rows],
         },
     )
 
@@ -70,7 +72,7 @@ def update_charges(tx: Tx, batch_id: UUID, row_numbers: Sequence[int], amounts: 
     """Note on rows what they cost."""
     tx.run(
         "UPDATE batch_row r SET charge_micro_usd = r.charge_micro_usd + t.amount"
-        " FROM unnest(%s::int[], %s::bigint[]) AS t(row_number, amount)"
+        " FROM unnest(%b::int[], %b::bigint[]) AS t(row_number, amount)"
         " WHERE r.batch_id = %s AND r.row_number = t.row_number",
         (list(row_numbers), list(amounts), batch_id),
     )

@@ -55,8 +55,8 @@ def insert_rows(
     tx.run(
         "INSERT INTO batch_row (batch_id, organization_id, row_number, status, data, input_hash, external_id,"
         " error_code, error)"
-        " SELECT %(batch)s, %(org)s, t.* FROM unnest(%(numbers)s::int[], %(statuses)s::text[], %(data)s::json[],"
-        " %(hashes)s::bytea[], %(external)s::text[], %(codes)s::text[], %(errors)s::text[]) AS t",
+        " SELECT %(batch)s, %(org)s, t.* FROM unnest(%(numbers)b::int[], %(statuses)b::text[], %(data)b::json[],"
+        " %(hashes)b::bytea[], %(external)b::text[], %(codes)b::text[], %(errors)b::text[]) AS t",
         {
             "batch": batch_id,
             "org": organization_id,

@@ -65,7 +65,7 @@ def insert_row_entries(
         "INSERT INTO ledger_entry (organization_id, kind, debit, credit, amount_micro_usd, key, batch_id, row_number)"
         " SELECT %(org)s, %(kind)s, %(debit)s, %(credit)s, t.amount,"
         "        %(batch)s::text || '/' || t.row_number || '/' || t.attempt || '/' || %(kind)s, %(batch)s, t.row_number"
-        " FROM unnest(%(rows)s::int[], %(attempts)s::int[], %(amounts)s::bigint[]) AS t(row_number, attempt, amount)",
+        " FROM unnest(%(rows)b::int[], %(attempts)b::int[], %(amounts)b::bigint[]) AS t(row_number, attempt, amount)",
         {
             "org": organization_id,
             "kind": kind,
