@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
+DEMO_ARGS ?= --map website=website_url
 RUN := .venv/bin/
 DEMO_FILE ?= $(firstword $(wildcard examples/*.csv))
 TEST_JOBS ?= 2

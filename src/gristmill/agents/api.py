@@ -17,6 +17,7 @@ from gristmill.agents.model import (
     TIMEOUT_S_MAX,
     Agent,
     FieldType,
+    InputField,
     RateLimit,
     Retry,
     Template,
@@ -162,6 +163,8 @@ def agent_values(body: AgentPatch) -> dict[str, Any]:
     if "daily_budget_usd" in values:
         budget = values.pop("daily_budget_usd")
         values["daily_budget_micro_usd"] = None if budget is None else parse_usd(budget, "daily_budget_usd")
+    if "input_fields" in values:
+        values["input_fields"] = [asdict(InputField(**item)) for item in values["input_fields"] or []]
     if "rate_limit" in values:
         values["rate_limit"] = {**asdict(RateLimit()), **(values["rate_limit"] or {})}
     if "retry" in values:

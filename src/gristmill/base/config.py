@@ -78,7 +78,6 @@ class Settings(BaseSettings):
         description="Private addresses that outgoing requests may reach, as comma-separated `host` or `host:port`. "
         "`loopback` allows this machine; `gristmill up` and `gristmill run` set it while they listen on loopback only.",
     )
-    default_page: int = Field(50, ge=1, le=200, description="Rows of a list page when the call names none.")
     sse_idle_s: float = Field(15.0, gt=0, description="Silence after which an event stream sends a comment line.")
     idempotency_hours: int = Field(24, ge=1, description="How long an Idempotency-Key keeps its first answer.")
 

@@ -140,7 +140,7 @@ def install_errors(app: FastAPI) -> None:
         code = _BY_STATUS.get(error.status_code, "malformed" if error.status_code < 500 else "internal")  # noqa: PLR2004
         detail = f"There is nothing at {request.url.path[:200]}." if error.status_code == 404 else str(error.detail)  # noqa: PLR2004
         facts = {"limit": error.limit} if isinstance(error, _BodyTooLarge) else {}
-        return problem(request, _Plain(code, detail, **facts), status=error.status_code)
+        return problem(request, _Plain(code, detail, (), **facts), status=error.status_code)
 
     @app.exception_handler(psycopg.DataError)
     async def unstorable(request: Request, error: psycopg.DataError) -> JSONResponse:

@@ -78,7 +78,8 @@ def _ensure_roles(connection: psycopg.Connection) -> None:
     try:
         connection.execute(_ROLES)
         for role in (APP_ROLE, SYSTEM_ROLE):
-            connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
+            if connection.execute("SELECT pg_has_role(%s, 'MEMBER')", (role,)).fetchone() != (True,):
+                connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
         connection.execute(
             sql.SQL("GRANT USAGE ON SCHEMA public TO {}, {}").format(
                 sql.Identifier(APP_ROLE), sql.Identifier(SYSTEM_ROLE)

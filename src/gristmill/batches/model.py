@@ -132,6 +132,7 @@ class Batch:
     rows_in: int
     pending: int
     running: int
+    """Rows that workers hold: in flight, or claimed a moment ahead."""
     succeeded: int
     empty: int
     failed: int

@@ -41,7 +41,7 @@ def local_database() -> Generator[Database]:
 def default_organization(database: Database) -> int:
     """Id of the organization that a single-machine installation uses."""
     with database.system() as tx:
-        return identity.ensure_default_organization(tx)[0].id
+        return identity.ensure_default_organization(tx).id
 
 
 def add_money(amount: str, note: str) -> None:

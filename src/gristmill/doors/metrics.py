@@ -25,7 +25,6 @@ def database_metrics(database: Database) -> bytes:
         ("rows_running", "Rows that run now"),
         ("workers", "Live workers"),
         ("held_micro_usd", "Money held for rows that run now, in micro-USD"),
-        ("events", "Events in the outbox"),
     ):
         Gauge(f"gristmill_{name}", meaning, registry=registry).set(totals[name])
     return generate_latest(registry)

@@ -17,7 +17,6 @@ def sum_live(tx: Tx) -> dict[str, Any]:
     return tx.one(
         "SELECT coalesce(sum(pending), 0)::bigint AS rows_pending, coalesce(sum(running), 0)::bigint AS rows_running,"
         " (SELECT count(*) FROM worker) AS workers,"
-        " (SELECT coalesce(sum(held_micro_usd), 0)::bigint FROM ledger_account) AS held_micro_usd,"
-        " (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'event'::regclass) AS events"
+        " (SELECT coalesce(sum(held_micro_usd), 0)::bigint FROM ledger_account) AS held_micro_usd"
         " FROM batch WHERE status IN ('queued', 'running')"
     )

@@ -62,7 +62,8 @@ class Greeter(threading.Thread):
 def _greet(supervisor: Supervisor, started: float) -> None:
     database = Database(supervisor.database, pool_size=1)
     with database.system() as tx:
-        organization, first_key = identity.ensure_default_organization(tx)
+        organization = identity.ensure_default_organization(tx)
+        first_key = identity.issue_first_key(tx, organization.id)
         link = identity.create_login_link(tx, organization.id)
     database.close()
     ready = _wait_until_ready(supervisor.url)

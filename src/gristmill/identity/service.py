@@ -35,13 +35,16 @@ def create_organization(tx: Tx, name: str) -> Organization:
     return store.insert_organization(tx, name)
 
 
-def ensure_default_organization(tx: Tx) -> tuple[Organization, NewApiKey | None]:
-    """The tenant of a single-machine start; on the first start also its admin key (system transaction)."""
-    found = store.find_first_organization(tx)
-    if found:
-        return found, None
-    organization = store.insert_organization(tx, "Default")
-    return organization, issue_key(tx, organization.id, name="First admin key", scope="admin")
+def ensure_default_organization(tx: Tx) -> Organization:
+    """The tenant of a single-machine installation, made when there is none (system transaction)."""
+    return store.find_first_organization(tx) or store.insert_organization(tx, "Default")
+
+
+def issue_first_key(tx: Tx, organization_id: int) -> NewApiKey | None:
+    """An admin key for an organization that has never had a key, else None."""
+    if store.list_keys(tx, organization_id, 1):
+        return None
+    return issue_key(tx, organization_id, name="First admin key", scope="admin")
 
 
 def issue_key(

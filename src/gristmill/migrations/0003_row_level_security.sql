@@ -23,7 +23,8 @@ CREATE POLICY system ON organization TO gristmill_system USING (true) WITH CHECK
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO gristmill_app, gristmill_system;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO gristmill_app, gristmill_system;
 -- The ledger and the outbox are append-only for everyone.
-REVOKE ALL ON engine_schema FROM gristmill_app, gristmill_system;
+-- Which changes the schema has had is nobody's business but the owner's.
+REVOKE ALL ON engine_schema, _yoyo_migration, _yoyo_log, _yoyo_version, yoyo_lock FROM gristmill_app, gristmill_system;
 REVOKE UPDATE, DELETE ON ledger_entry, event FROM gristmill_app, gristmill_system;
 REVOKE ALL ON FUNCTION app_analyze_rows() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION app_analyze_rows() TO gristmill_app, gristmill_system;

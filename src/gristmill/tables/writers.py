@@ -18,13 +18,13 @@ CHUNK_ROWS = 1_000
 _FORMULA = re.compile(
     "[\\s\u00a0\ufeff\0]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n\0]|'[\\s\u00a0\ufeff\0]*'*[=+\\-@\uff1d\uff0b\uff0d\uff20\t\r\n\0]"
 )
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?|\+[\d ().-]{1,30}")
 
 
 def guard(text: str) -> str:
     """The text so that no spreadsheet runs it: an apostrophe before what could be a formula.
 
-    Numbers (-5, -5.25e3, +14155550100) are left alone. A text that already starts with an apostrophe
+    Numbers (-5, -5.25e3) and phone numbers (+61 7 3823 2828) are left alone. A text that already starts with an apostrophe
     before such a character gets a second one, so `unguard` gives back every text unchanged.
     """
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.agents.runtimes import RowCall, RowFunction, RowResult, RuntimeContext
+from gristmill.base import jsons
 from gristmill.base.errors import Error, Invalid, PluginError
 from gristmill.base.fetch import Egress, http_session, request
 from gristmill.base.money import parse_usd
@@ -112,7 +112,7 @@ async def _call(
             config.method,
             config.url,
             headers=row_headers,
-            body=orjson.dumps(row.input),
+            body=jsons.dumps(row.input),
             timeout_s=row.timeout_s,
             body_bytes_max=bytes_max,
         )
@@ -146,8 +146,8 @@ def _parse(body: bytes) -> dict[str, Any] | None:
     if not body.strip():
         return None
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        value = jsons.loads(body)
+    except ValueError:
         raise PluginError(
             f"The agent's answer is not JSON{_excerpt(body)}", permanent=True, code="bad_answer"
         ) from None

@@ -50,5 +50,5 @@ class SourceKind(Protocol):
         ...
 
 
-KINDS: Family[SourceKind] = Family("source kind", "gristmill.sources.kinds", "kind")
+KINDS: Family[SourceKind] = Family("sources", "gristmill.sources.kinds", "kind")
 """Every module of this folder with a `PLUGIN`, and entry points of the same group."""
