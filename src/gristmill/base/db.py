@@ -19,7 +19,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
@@ -149,7 +149,7 @@ class Database:
                     ).fetchone()
                 now = stamp[0]  # pyright: ignore[reportOptionalSubscript, reportArgumentType, reportUnknownVariableType]
                 yield Tx(self, connection, raw, now, organization_id)  # pyright: ignore[reportUnknownArgumentType]
-        except psycopg.OperationalError as error:
+        except (psycopg.Error, DBAPIError) as error:  # SQLAlchemy's when not even the rollback gets through
             if raw.closed or raw.broken:
                 connection.invalidate()
                 raise Unavailable("The connection to the database was lost; try again.") from error
