@@ -1,0 +1,30 @@
+"""The benchmarks run: a smoke run of each, whose numbers mean nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("engine.py", "--quick"), "gristmill, no-op agent, 2 workers"),
+        (("startup.py", "--quick"), "gristmill up, warm"),
+        (("api.py", "--quick"), "no-op agent at full speed"),
+        (("memory.py", "--rows", "20000"), "'closed': True"),
+    ],
+    ids=["engine", "startup", "api", "memory"],
+)
+def test_benchmark_runs(arguments: tuple[str, ...], shown: str) -> None:
+    command = (sys.executable, BENCH / arguments[0], *arguments[1:])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert shown in done.stdout
