@@ -166,6 +166,7 @@ CREATE TABLE public.batch_row (
     duplicate_of integer,
     attempt integer DEFAULT 0 NOT NULL,
     tries integer DEFAULT 0 NOT NULL,
+    losses integer DEFAULT 0 NOT NULL,
     worker_id uuid,
     not_before timestamp with time zone,
     held_micro_usd bigint DEFAULT 0 NOT NULL,

@@ -190,6 +190,8 @@ def test_a_coroutine_that_overruns_is_cancelled() -> None:
         (RowResult(None), "empty", None),
         (RowResult({"a": "x" * 2000}), "failed", "result_too_large"),
         (RowResult({"a": "\ud800"}), "failed", "bad_answer"),
+        (RowResult({"a": 1}, cost_micro_usd=-5), "succeeded", None),
+        (RowResult({"a": 1}, cost_micro_usd="much"), "failed", "bad_answer"),  # type: ignore[arg-type]
         (PluginError("no", permanent=True, code="x"), "failed", "x"),
         (PluginError("later", permanent=False, code="y"), "pending", "y"),
         (ValueError("defect"), "failed", "agent_error"),
@@ -210,6 +212,7 @@ def test_outcomes(outcome: Any, status: str, code: str | None) -> None:
     done = play(function, script)[0]
     assert (done.status, done.error_code) == (status, code)
     assert done.ran
+    assert (done.cost_micro_usd or 0) >= 0
     if done.error:
         assert "\x00" not in done.error
         done.error.encode()

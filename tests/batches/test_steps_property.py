@@ -116,9 +116,11 @@ class Play(RuleBasedStateMachine):
                 if player.unsure:
                     batch = run_store.claim_batch(tx, self.batch_id)
                     assert batch is not None
-                    steps.give_back(tx, batch, player.facts.worker_id, keep=player.hand, ran=False)
+                    steps.give_back(tx, batch, player.facts.worker_id, keep=player.hand, lost=False)
                 room = max(0, min(want, self.concurrency - in_flight))
-                result = steps.step(tx, player.facts, finished, want=room, in_flight=in_flight)
+                result = steps.step(
+                    tx, player.facts, finished, want=room, in_flight=in_flight, alone=len(held) == len(finished)
+                )
                 if mishap == 0:
                     raise LostError
         except LostError:
@@ -219,10 +221,10 @@ class Play(RuleBasedStateMachine):
                 return batch["status"]
             player = self._enter()
             with self.tx() as tx:
-                result = steps.step(tx, player.facts, [], want=12, in_flight=0)
+                result = steps.step(tx, player.facts, [], want=12, in_flight=0, alone=True)
             with self.tx() as tx:
                 ends = [self._end(row[0], row[1], "succeeded") for row in result.rows]
-                steps.step(tx, player.facts, ends, want=0, in_flight=0)
+                steps.step(tx, player.facts, ends, want=0, in_flight=0, alone=False)
                 run_store.delete_seat(tx, self.batch_id, player.facts.worker_id)
         pytest.fail("the batch does not end")
 

@@ -155,6 +155,7 @@ def judge(row: Claimed, outcome: RowResult | PluginError, elapsed_ms: int, limit
     try:
         text = jsons.dumps(outcome.value) if outcome.value else b""
         trace = jsons.dumps(outcome.trace)
+        cost = None if outcome.cost_micro_usd is None else max(0, int(outcome.cost_micro_usd))
     except (TypeError, ValueError, RecursionError) as error:
         reason = PluginError(f"The result can't be written as JSON: {error}", permanent=True, code="bad_answer")
         return _failed(row, reason, elapsed_ms, limits)
@@ -172,7 +173,7 @@ def judge(row: Claimed, outcome: RowResult | PluginError, elapsed_ms: int, limit
         ran=True,
         result=text.decode() if text else None,
         columns=column_names(outcome.value) if outcome.value else (),
-        cost_micro_usd=outcome.cost_micro_usd,
+        cost_micro_usd=cost,
         duration_ms=elapsed_ms,
         trace=trace.decode() if outcome.trace and len(trace) <= TRACE_BYTES_MAX else None,
     )

@@ -26,6 +26,10 @@ FLUSH_S_MAX = 0.05
 ROW_INSERT_CHUNK = 5_000
 NAME_CHARS_MAX = 200
 PRIORITY_DEFAULT = 100
+LOSSES_SUSPECT = 2
+"""A row that was held by this many workers when they died may be what killed them: it runs last, and alone."""
+LOSSES_MAX = 5
+"""After this many it fails: a row that kills its worker each time must end too."""
 SELECTED_ROWS_MAX = 10_000
 ANALYZE_ROWS_MIN = 1_000
 
@@ -250,7 +254,9 @@ class Finished:
     In a batch that was cancelled meanwhile such a row becomes `cancelled`.
     """
     ran: bool
-    """Whether the agent was called."""
+    """Whether the agent was called and answered."""
+    lost: bool = False
+    """Its worker died while it held the row; whether the agent was called nobody knows."""
     result: str | None = None
     """JSON text."""
     columns: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg.types.json import Json
 
 from gristmill.base.db import Tx
-from gristmill.batches.model import Finished, Seat
+from gristmill.batches.model import LOSSES_SUSPECT, Finished, Seat
 
 
 def claim_batch(tx: Tx, batch_id: UUID) -> dict[str, Any] | None:
@@ -37,14 +37,15 @@ def update_finished(tx: Tx, batch_id: UUID, worker_id: UUID, rows: Sequence[Fini
     """
     return tx.rows(
         "WITH x AS (SELECT * FROM unnest(%(numbers)b::int[], %(attempts)b::int[], %(statuses)b::text[],"
-        "   %(ran)b::int[], %(results)b::json[], %(codes)b::text[], %(errors)b::text[], %(ms)b::int[],"
+        "   %(ran)b::int[], %(lost)b::int[], %(results)b::json[], %(codes)b::text[], %(errors)b::text[], %(ms)b::int[],"
         "   %(traces)b::json[], %(waits)b::float8[])"
-        "   AS t(row_number, attempt, status, ran, result, error_code, error, ms, trace, wait_s))"
+        "   AS t(row_number, attempt, status, ran, lost, result, error_code, error, ms, trace, wait_s))"
         " UPDATE batch_row r SET status = x.status, worker_id = NULL, held_micro_usd = 0, tries = r.tries + x.ran,"
+        "   losses = r.losses + x.lost,"
         "   result = x.result, error_code = x.error_code, error = x.error,"
         "   duration_ms = coalesce(x.ms, r.duration_ms), trace = coalesce(x.trace, r.trace),"
         "   not_before = CASE WHEN x.wait_s IS NOT NULL THEN now() + make_interval(secs => x.wait_s) END,"
-        "   history = CASE WHEN x.status = 'pending' AND x.ran = 1 THEN (coalesce(r.history::jsonb, '[]') ||"
+        "   history = CASE WHEN x.status = 'pending' AND x.ran + x.lost > 0 THEN (coalesce(r.history::jsonb, '[]') ||"
         "     jsonb_build_object('error_code', x.error_code, 'error', x.error, 'ms', x.ms, 'at', now()))::json"
         "     ELSE r.history END,"
         "   finished_at = CASE WHEN x.status <> 'pending' THEN now() END"
@@ -58,6 +59,7 @@ def update_finished(tx: Tx, batch_id: UUID, worker_id: UUID, rows: Sequence[Fini
             "attempts": [row.attempt for row in rows],
             "statuses": [row.status for row in rows],
             "ran": [int(row.ran) for row in rows],
+            "lost": [int(row.lost) for row in rows],
             "results": [row.result for row in rows],
             "codes": [row.error_code for row in rows],
             "errors": [row.error for row in rows],
@@ -79,18 +81,37 @@ def update_charges(tx: Tx, batch_id: UUID, row_numbers: Sequence[int], amounts: 
 
 
 def claim_rows(
-    tx: Tx, batch_id: UUID, worker_id: UUID, *, after: int, limit: int, held_micro_usd: int
+    tx: Tx,
+    batch_id: UUID,
+    worker_id: UUID,
+    *,
+    after: int,
+    limit: int,
+    held_micro_usd: int,
+    suspects: bool = False,
 ) -> list[tuple[int, int, int, dict[str, Any]]]:
-    """Take pending rows after a row number: (row number, attempt, tries, data), in order."""
+    """Take pending rows after a row number: (row number, attempt, tries, data), in order.
+
+    Rows that several workers held when they died are taken only with `suspects`.
+    """
     rows = tx.tuples(
         "UPDATE batch_row r SET status = 'running', worker_id = %(worker)s, attempt = r.attempt + 1,"
         "   held_micro_usd = %(held)s, not_before = NULL, started_at = now()"
         " FROM (SELECT row_number FROM batch_row WHERE batch_id = %(batch)s AND row_number > %(after)s"
         "   AND status = 'pending' AND (not_before IS NULL OR not_before <= now())"
+        "   AND (losses >= %(suspect)s) = %(suspects)s"
         "   ORDER BY row_number LIMIT %(limit)s) picked"
         " WHERE r.batch_id = %(batch)s AND r.row_number = picked.row_number"
         " RETURNING r.row_number, r.attempt, r.tries, r.data",
-        {"worker": worker_id, "held": held_micro_usd, "batch": batch_id, "after": after, "limit": limit},
+        {
+            "worker": worker_id,
+            "held": held_micro_usd,
+            "batch": batch_id,
+            "after": after,
+            "limit": limit,
+            "suspect": LOSSES_SUSPECT,
+            "suspects": suspects,
+        },
     )
     return sorted(rows, key=lambda row: row[0])
 
@@ -186,7 +207,7 @@ def seats_of_worker(tx: Tx, worker_id: UUID) -> list[UUID]:
 def running_rows_of_worker(tx: Tx, batch_id: UUID, worker_id: UUID) -> list[dict[str, Any]]:
     """What a worker holds of a batch."""
     return tx.rows(
-        "SELECT row_number, attempt, tries, held_micro_usd FROM batch_row"
+        "SELECT row_number, attempt, losses FROM batch_row"
         " WHERE batch_id = %s AND status = 'running' AND worker_id = %s ORDER BY row_number",
         (batch_id, worker_id),
     )

@@ -28,6 +28,8 @@ from gristmill.engine import LOCAL_QUEUE, SHARED_QUEUE, JobContext, enqueue, eve
 log = get_log("batches")
 T = TypeVar("T")
 
+AWAY = (Unavailable, psycopg.OperationalError)
+"""What tells that the database can't be reached just now."""
 SEAT_JOB = "batches.seat"
 RENEW_S = 1.0
 """How often a seat whose rows all run asks whether it may run more."""
@@ -78,6 +80,8 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
             await Sitting(context, facts, calls, batch).sit()
     except steps.LeaseLost:
         log.warning("a seat ends: its worker's lease is gone", batch=str(batch_id))
+    except AWAY as error:  # nothing is held yet: the rescue duty finds the batch another seat
+        log.warning("a seat could not be taken", batch=str(batch_id), error=str(error)[:200])
     except Error as error:
         message = error.message
         log.warning("a batch can't run", batch=str(batch_id), error=message)
@@ -95,7 +99,6 @@ class Sitting:
         self._context = context
         self._facts = facts
         self._calls = calls
-        self._queue: str = batch["queue"]
         self._mapping: dict[str, str] = batch["mapping"]
         self._input_fields = [InputField(**item) for item in batch["agent"]["input_fields"]]
         self._slots = 1
@@ -113,14 +116,14 @@ class Sitting:
         try:
             while live and not self._context.stopping.is_set():
                 live, more = await self._step()
-                if not more:
+                if live and not more:
                     await self._rest()
         except BaseException:
             await self._calls.close()  # run_seat gives back what is held, where that is still ours to do
             raise
         await self._leave()
         if live:
-            await self._in_tx(self._hand_over)
+            await self._persist(self._hand_over)
 
     async def _step(self) -> tuple[bool, bool]:
         """Save what has finished, claim what comes next, start it: (batch is live, more can be claimed at once)."""
@@ -132,7 +135,8 @@ class Sitting:
         result = await self._save_and_claim(finished, want)
         self._slots = result.slots
         starved = want > 0 and not result.rows
-        self._not_before = Deadline(result.wait_s or (LOOK_S if starved else 0.0))
+        # Never longer than a renewal: rows of a worker that died may come back before a retry is due.
+        self._not_before = Deadline(min(result.wait_s, RENEW_S) or (LOOK_S if starved else 0.0))
         self._calls.set_slots(result.slots)
         self._calls.offer([self._claimed(row) for row in result.rows])
         return result.live, 0 < want == len(result.rows) and self._room() > 0
@@ -147,37 +151,39 @@ class Sitting:
 
     async def _save_and_claim(self, finished: list[Finished], want: int) -> steps.StepResult:
         """The step's transaction, tried again for as long as the database is away: results wait, none is dropped."""
+        result = await self._persist(lambda tx: self._transact(tx, finished, want))
+        self._unsure = False
+        for row in finished:
+            self._held.pop(row.row_number, None)
+        self._held.update({row[0]: row[1] for row in result.rows})
+        if result.refused:
+            log.warning("late rows refused", batch=str(self._facts.batch_id), rows=result.refused)
+        return result
+
+    async def _persist(self, function: Callable[[Tx], T]) -> T:
+        """Run a transaction, again and again while the database is away."""
         while True:
             try:
-                result = await self._in_tx(
-                    lambda tx, in_flight=self._calls.in_flight: self._transact(tx, finished, want, in_flight)
-                )
-            except (Unavailable, psycopg.OperationalError) as error:
+                return await self._in_tx(function)
+            except AWAY as error:
                 log.warning("a step waits for the database", batch=str(self._facts.batch_id), error=str(error)[:200])
                 self._unsure = True
                 self._facts.known_columns.clear()
                 await asyncio.sleep(RETRY_PAUSE_S)
-                continue
-            self._unsure = False
-            for row in finished:
-                self._held.pop(row.row_number, None)
-            self._held.update({row[0]: row[1] for row in result.rows})
-            if result.refused:
-                log.warning("late rows refused", batch=str(self._facts.batch_id), rows=result.refused)
-            return result
 
-    def _transact(self, tx: Tx, finished: list[Finished], want: int, in_flight: int) -> steps.StepResult:
+    def _transact(self, tx: Tx, finished: list[Finished], want: int) -> steps.StepResult:
         if self._unsure:
             batch = run_store.claim_batch(tx, self._facts.batch_id)
             if batch:
-                steps.give_back(tx, batch, self._facts.worker_id, keep=self._held, ran=False)
-        return steps.step(tx, self._facts, finished, want=want, in_flight=in_flight)
+                steps.give_back(tx, batch, self._facts.worker_id, keep=self._held, lost=False)
+        in_flight, alone = self._calls.in_flight, self._calls.held == 0
+        return steps.step(tx, self._facts, finished, want=want, in_flight=in_flight, alone=alone)
 
     async def _look(self) -> bool:
         """Whether the batch still wants this seat's work."""
         try:
             state = await self._in_tx(lambda tx: run_store.find_state(tx, self._facts.batch_id))
-        except (Unavailable, psycopg.OperationalError):
+        except AWAY:
             return True
         return state is not None and state[0] in LIVE and state[1] == self._facts.epoch
 
@@ -203,7 +209,7 @@ class Sitting:
                 self._calls.give_up_on_overdue()
                 await self._calls.wait(LOOK_S)
         await self._calls.close()
-        await self._in_tx(
+        await self._persist(
             lambda tx: run_store.delete_seat(tx, self._facts.batch_id, self._facts.worker_id, self._facts.epoch)
         )
 
@@ -244,7 +250,7 @@ def _fail(tx: Tx, context: JobContext, batch_id: UUID, epoch: int, message: str)
     batch = run_store.claim_batch(tx, batch_id)
     if batch is None:
         return
-    steps.give_back(tx, batch, context.worker_id, keep={}, ran=False)
+    steps.give_back(tx, batch, context.worker_id, keep={}, lost=False)
     run_store.delete_seat(tx, batch_id, context.worker_id)
     if batch["epoch"] == epoch and batch["status"] in LIVE:
         steps.fail(tx, batch, message)
@@ -252,13 +258,13 @@ def _fail(tx: Tx, context: JobContext, batch_id: UUID, epoch: int, message: str)
 
 @on_worker_lost
 def take_over(tx: Tx, worker_id: UUID) -> None:
-    """Give the rows of a dead worker back, each counted as one attempt, and free its seats (system transaction)."""
+    """Give the rows of a dead worker back, each counted as one loss, and free its seats (system transaction)."""
     batch_ids = run_store.seats_of_worker(tx, worker_id)
     batches = [run_store.claim_batch(tx, batch_id) for batch_id in batch_ids]  # all locks before anything else
     for batch in batches:
         if batch is None:
             continue
-        count = steps.give_back(tx, batch, worker_id, keep={}, ran=True)
+        count = steps.give_back(tx, batch, worker_id, keep={}, lost=True)
         run_store.delete_seat(tx, batch["id"], worker_id)
         after = run_store.claim_batch(tx, batch["id"])
         if after and after["pending"] == 0 and after["running"] == 0 and after["status"] in steps.CLOSABLE:

@@ -19,7 +19,7 @@ from gristmill.base.errors import Error
 from gristmill.base.money import usd
 from gristmill.batches import run_store, store
 from gristmill.batches.callback import enqueue_callback
-from gristmill.batches.model import LIVE, Finished, Seat, Status, allot, batch_from_row, receipt_of
+from gristmill.batches.model import LIVE, LOSSES_MAX, Finished, Seat, Status, allot, batch_from_row, receipt_of
 
 CLOSABLE: frozenset[Status] = frozenset({"queued", "running", "paused"})
 """A paused batch whose last row in flight was its last row at all is complete."""
@@ -70,8 +70,13 @@ class StepResult:
     """Rows whose write the fence refused: this worker's lease had expired."""
 
 
-def step(tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, in_flight: int) -> StepResult:
-    """One step of a seat: save, then claim. `want` rows are asked for, `in_flight` are being run now."""
+def step(
+    tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, in_flight: int, alone: bool
+) -> StepResult:
+    """One step of a seat: save, then claim.
+
+    `want` rows are asked for, `in_flight` are being run now; `alone`: the seat will hold nothing else.
+    """
     batch = run_store.claim_batch(tx, facts.batch_id)
     limits = run_store.find_agent_limits(tx, facts.agent_id)
     if batch is None or limits is None:
@@ -87,34 +92,37 @@ def step(tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, i
     if batch["status"] not in LIVE or batch["epoch"] != facts.epoch:
         run_store.shrink_seat(tx, facts.batch_id, facts.worker_id, facts.epoch, in_flight)
         return StepResult(live=False, refused=refused)
-    result = claim(tx, batch, facts, limits, pace, want=want, in_flight=in_flight)
+    result = claim(tx, batch, facts, limits, pace, want=want, in_flight=in_flight, alone=alone)
     result.refused = refused
     return result
 
 
-def give_back(tx: Tx, batch: dict[str, Any], worker_id: UUID, *, keep: Mapping[int, int], ran: bool) -> int:
+def give_back(tx: Tx, batch: dict[str, Any], worker_id: UUID, *, keep: Mapping[int, int], lost: bool) -> int:
     """Send rows back that a worker holds by the database's word but not by its own (`keep`: row number -> attempt).
 
-    With `ran` the attempt counts, as for a worker that died: a row that kills its worker each time must end too.
+    `lost`: the worker has died, and any of the rows may be what killed it.
     """
-    held = run_store.running_rows_of_worker(tx, batch["id"], worker_id)
-    attempts_max = batch["agent"]["retry"]["max_attempts"]
     rows = [
-        Finished(
-            row["row_number"],
-            row["attempt"],
-            "failed" if ran and row["tries"] + 1 >= attempts_max else "pending",
-            ran=ran,
-            error_code="worker_lost" if ran else None,
-            error="The worker that ran this row ended before it could save the result." if ran else None,
-        )
-        for row in held
+        _lost(row) if lost else Finished(row["row_number"], row["attempt"], "pending", ran=False)
+        for row in run_store.running_rows_of_worker(tx, batch["id"], worker_id)
         if keep.get(row["row_number"]) != row["attempt"]
     ]
     if rows:
         facts = StepFacts(batch["organization_id"], batch["agent_id"], batch["id"], worker_id, batch["epoch"], "")
         save(tx, batch, facts, rows, None, 1)
     return len(rows)
+
+
+def _lost(row: Mapping[str, Any]) -> Finished:
+    return Finished(
+        row["row_number"],
+        row["attempt"],
+        "failed" if row["losses"] + 1 >= LOSSES_MAX else "pending",
+        ran=False,
+        lost=True,
+        error_code="worker_lost",
+        error="The worker that held this row ended before it could save a result.",
+    )
 
 
 def save(
@@ -201,6 +209,7 @@ def claim(
     *,
     want: int,
     in_flight: int,
+    alone: bool,
 ) -> StepResult:
     """Take the next rows and hold their price: as many as seat, rate limit, budgets and balance allow."""
     slots = _take_seat(tx, batch, facts, limits, pace, in_flight)
@@ -217,7 +226,7 @@ def claim(
     allowed = _money_allows(tx, batch, facts, limits, allowed)
     if allowed is None:
         return StepResult(live=False)
-    rows = _claim_rows(tx, facts, allowed, batch["price_micro_usd"]) if allowed else []
+    rows = _claim_rows(tx, facts, allowed, batch["price_micro_usd"], alone=alone) if allowed else []
     if limits["rate_limit"].get("rpm"):
         run_store.update_tokens(tx, facts.organization_id, f"agent:{facts.agent_id}", tokens - len(rows))
     if rows:
@@ -230,16 +239,23 @@ def claim(
     return StepResult(live=True, rows=rows, slots=slots, wait_s=wait_s)
 
 
-def _claim_rows(tx: Tx, facts: StepFacts, limit: int, price: int) -> list[tuple[int, int, int, dict[str, Any]]]:
-    """Rows after the cursor first; once those are used up, rows before it that came back."""
+def _claim_rows(
+    tx: Tx, facts: StepFacts, limit: int, price: int, *, alone: bool
+) -> list[tuple[int, int, int, dict[str, Any]]]:
+    """Rows after the cursor first; once those are used up, rows before it that came back; suspects last, one by one."""
     rows = run_store.claim_rows(
         tx, facts.batch_id, facts.worker_id, after=facts.cursor, limit=limit, held_micro_usd=price
     )
     if rows:
         facts.cursor = rows[-1][0]
-    elif facts.cursor:
+        return rows
+    if facts.cursor:
         facts.cursor = 0
         rows = run_store.claim_rows(tx, facts.batch_id, facts.worker_id, after=0, limit=limit, held_micro_usd=price)
+    if not rows and alone:
+        rows = run_store.claim_rows(
+            tx, facts.batch_id, facts.worker_id, after=0, limit=1, held_micro_usd=price, suspects=True
+        )
     return rows
 
 

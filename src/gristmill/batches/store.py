@@ -241,8 +241,8 @@ def cancel_pending(tx: Tx, batch_id: UUID) -> int:
 
 
 _RESET: LiteralString = (
-    "UPDATE batch_row r SET status = 'pending', not_before = NULL, tries = 0, error_code = NULL, error = NULL,"
-    " result = NULL, finished_at = NULL, reused_from = NULL, trace = NULL,"
+    "UPDATE batch_row r SET status = 'pending', not_before = NULL, tries = 0, losses = 0,"
+    " error_code = NULL, error = NULL, result = NULL, finished_at = NULL, reused_from = NULL, trace = NULL,"
     " duplicate_of = NULL WHERE r.batch_id = %(batch)s"
 )
 

@@ -129,7 +129,8 @@ CREATE TABLE batch_row (
     external_id       text,
     duplicate_of      int,                          -- row number whose result this row shares
     attempt           int NOT NULL DEFAULT 0,       -- goes up with every claim; with worker_id it fences late writes
-    tries             int NOT NULL DEFAULT 0,       -- attempts that ran, or may have run before their worker died
+    tries             int NOT NULL DEFAULT 0,       -- attempts that ran to their end
+    losses            int NOT NULL DEFAULT 0,       -- times that a worker died while it held the row
     worker_id         uuid,                         -- the lease: which worker runs it now
     not_before        timestamptz,                  -- a retry waits until then
     held_micro_usd    bigint NOT NULL DEFAULT 0,
