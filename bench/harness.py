@@ -1,18 +1,19 @@
 """What all benchmarks share: a scratch PostgreSQL, real Gristmill processes, resource readings, a plain-text table.
 
 Everything lives in a temporary folder that others may enter (PostgreSQL runs as another user when root starts it) and
-is removed at the end. Processes are our own children: they get a pipe whose other end closes with us, so none outlives
-a benchmark that is killed.
+is removed at the end. Processes are our own children and none outlives a benchmark that is killed. Needs Linux: memory
+and processor time are read from /proc.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import ctypes
 import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -30,7 +31,8 @@ from psycopg import sql
 
 HERE = Path(__file__).resolve().parent
 CLI = (sys.executable, "-m", "gristmill.doors.cli")
-PARENT_FD = "GRISTMILL_PARENT_FD"
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 LOOK_S = 0.02
 WAIT_S = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -56,6 +58,7 @@ def wait_for(condition: Callable[[], Any], what: str, *, within_s: float = WAIT_
 @contextlib.contextmanager
 def scratch() -> Generator[Path]:
     """A temporary folder of mode 0755, removed at the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up then, too
     folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-"))
     folder.chmod(0o755)
     try:
@@ -83,16 +86,15 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-@functools.cache
-def _lifeline() -> tuple[int, int]:
-    return os.pipe()
+def _end_with_parent() -> None:
+    """Runs in the new child: SIGTERM for it when we end, even by `kill -9`."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def spawn(command: Sequence[str | Path], env: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[Any]:
-    """Start a child; Gristmill's own end when we do, however that happens."""
-    fd = _lifeline()[0]
-    more = {"stdin": subprocess.DEVNULL, "start_new_session": True, **more}
-    return subprocess.Popen(list(command), env={**(env or environment()), PARENT_FD: str(fd)}, pass_fds=(fd,), **more)
+    """Start a child that ends when we do, however that happens."""
+    more = {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": _end_with_parent, **more}
+    return subprocess.Popen(list(command), env=env or environment(), **more)
 
 
 def end(*processes: subprocess.Popen[Any], within_s: float = 60.0) -> None:
