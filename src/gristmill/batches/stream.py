@@ -71,6 +71,7 @@ def _look(shared: Shared, organization_id: int, batch_id: UUID, seen: int | None
         if seen is None or seen >= batch.revision:
             return _Look(batch, [], behind=False)
         lines = store.list_progress(tx, organization_id, batch_id, after=seen, limit=LINES_MAX + 1)
+    lines = [line for line in lines if line["revision"] <= batch.revision]  # what came since is for the next look
     if len(lines) > LINES_MAX:
         return _Look(batch, [], behind=True)
     return _Look(batch, [row for line in lines for row in line["rows"]], behind=False)
