@@ -189,15 +189,15 @@ def interpreter_for_all() -> list[str] | None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="tests run as an ordinary user already")
 def test_as_an_ordinary_user(folder: Path) -> None:
     program = interpreter_for_all()
-    site = next(path for path in sys.path if path.endswith("site-packages"))
+    sites = [path for path in sys.path if path.endswith("site-packages")]
     source = Path(__file__).parents[2] / "src"
-    if program is None or subprocess.run(["test", "-r", site], user="nobody", check=False, cwd="/").returncode:
+    if program is None or subprocess.run(["test", "-r", sites[0]], user="nobody", check=False, cwd="/").returncode:
         pytest.skip("no Python that the user nobody may run")
     home = folder / "home"
     home.mkdir()
     nobody = pwd.getpwnam("nobody")
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
-    environment = {"PYTHONPATH": f"{source}{os.pathsep}{site}", "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONPATH": os.pathsep.join([str(source), *sites]), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
     who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     with running_up(
         home / "data", program=[*program, "-m", "gristmill.doors.cli"], env=environment, cwd=home, **who
