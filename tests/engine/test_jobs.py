@@ -1,0 +1,87 @@
+"""Jobs exist if and only if their transaction commits; a lease that is gone is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from conftest import wait_for
+from gristmill import engine
+from gristmill.base.config import settings
+from gristmill.base.db import Database
+from gristmill.base.ids import uuid7
+from gristmill.engine import store
+from gristmill.engine.worker import reap
+
+ran: list[dict[str, Any]] = []
+
+
+@engine.register("test.note")
+async def note(context: engine.JobContext, payload: dict[str, Any]) -> None:
+    ran.append(payload)
+
+
+def test_a_job_runs_once_after_its_transaction_commits(
+    database: Database, organization: int, worker: engine.Worker
+) -> None:
+    key = str(uuid7())
+    for _ in range(3):
+        with database.tx(organization) as tx:
+            engine.enqueue(tx, "test.note", {"key": key}, key=key, partition=key)
+    wait_for(lambda: {"key": key} in ran, "the job")
+    assert ran.count({"key": key}) == 1
+
+
+def test_a_job_of_a_transaction_that_fails_does_not_exist(
+    database: Database, organization: int, worker: engine.Worker
+) -> None:
+    lost, after = str(uuid7()), str(uuid7())
+    with pytest.raises(RuntimeError), database.tx(organization) as tx:
+        engine.enqueue(tx, "test.note", {"key": lost}, key=lost, partition=lost)
+        raise RuntimeError
+    with database.tx(organization) as tx:
+        engine.enqueue(tx, "test.note", {"key": after}, key=after, partition=after)
+    wait_for(lambda: {"key": after} in ran, "the later job")
+    with psycopg.connect(database.url) as connection:
+        found = connection.execute("SELECT 1 FROM dbos.workflow_status WHERE workflow_uuid = %s", (lost,)).fetchone()
+    assert found is None
+    assert {"key": lost} not in ran
+
+
+def silent_worker(database: Database, seconds: float) -> UUID:
+    worker_id = uuid7()
+    with database.system() as tx:
+        store.insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
+        tx.run("UPDATE worker SET seen_at = now() - make_interval(secs => %s) WHERE id = %s", (seconds, worker_id))
+    return worker_id
+
+
+def test_only_workers_that_are_silent_too_long_are_reaped(fresh_database: Database) -> None:
+    old, young = silent_worker(fresh_database, 60), silent_worker(fresh_database, 1)
+    with psycopg.connect(fresh_database.url) as connection:
+        up_s = connection.execute("SELECT extract(epoch FROM now() - pg_postmaster_start_time())").fetchone()
+    assert up_s is not None
+    timeout = min(10.0, float(up_s[0]) / 2)
+    with fresh_database.system() as tx:
+        assert reap(tx, timeout) == [old] if timeout > 1 else True
+        assert not store.touch_worker(tx, old)
+        assert store.touch_worker(tx, young)
+
+
+def test_a_database_that_has_just_started_excuses_everyone(fresh_database: Database) -> None:
+    silent_worker(fresh_database, 10_000)
+    with fresh_database.system() as tx:
+        assert reap(tx, 9_000) == []
+
+
+def test_a_worker_whose_lease_is_gone_is_told(fresh_database: Database) -> None:
+    told: list[bool] = []
+    stray = engine.Worker(fresh_database, settings(), queues=(), on_lost=lambda: told.append(True))
+    with fresh_database.system() as tx:
+        store.insert_worker(tx, stray.id, host="here", pid=1, queues=[])
+        store.delete_worker(tx, stray.id)
+    stray._beat()
+    assert told == [True]
