@@ -1,36 +1,28 @@
-"""Login and the first page of the dashboard."""
+"""Everything that a browser sees: login, the dashboard, its style and scripts."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-
-from gristmill.base.errors import Error
-from gristmill.base.http import shared
-from gristmill.identity import open_session
-from gristmill.identity.api import SESSION_COOKIE
-from gristmill.identity.model import SESSION_LIFETIME
+from gristmill.base.errors import NotFound
+from gristmill.doors.dashboard import access, agent_pages, assets, batch_pages, overview, source_pages
+from gristmill.doors.dashboard.door import PageRoute, open_visit
 
 router = APIRouter(include_in_schema=False)
+for part in (access, overview, batch_pages, agent_pages, source_pages, assets):
+    router.include_router(part.router)
+
+_rest = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-@router.get("/login")
-def login(request: Request, token: Annotated[str, Query(max_length=200)] = "") -> Response:
-    """Trade a one-time link for a session."""
-    try:
-        with shared(request).database.system() as tx:
-            session = open_session(tx, token)
-    except Error as error:
-        return HTMLResponse(f"<h1>Login</h1><p>{error.message}</p>", status_code=error.status)
-    answer = RedirectResponse("/dashboard", status_code=303)
-    answer.set_cookie(
-        SESSION_COOKIE,
-        session,
-        max_age=int(SESSION_LIFETIME.total_seconds()),
-        httponly=True,
-        samesite="lax",
-        secure=request.url.scheme == "https",
-    )
-    return answer
+@_rest.api_route("/dashboard/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+def no_such_page(path: str, request: Request) -> Response:
+    """Whatever no page answers to: the login for those who have none, else a page that says so."""
+    if request.method == "GET":
+        with open_visit(request):
+            pass
+    raise NotFound(f"There is no page `/dashboard/{path[:100]}`.")
+
+
+router.include_router(_rest)

@@ -1,0 +1,74 @@
+"""Login and logout."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from gristmill.base.errors import Error
+from gristmill.base.http import shared
+from gristmill.doors.dashboard import store
+from gristmill.doors.dashboard.door import PageRoute, open_visit
+from gristmill.doors.dashboard.render import html
+from gristmill.identity import Unauthenticated, authenticate_session, open_session
+from gristmill.identity.api import SESSION_COOKIE
+from gristmill.identity.model import SESSION_LIFETIME, digest
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.get("/")
+def root() -> Response:
+    """The dashboard is the front page."""
+    return RedirectResponse("/dashboard", status_code=303)
+
+
+@router.get("/login")
+def login(request: Request, token: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Trade a one-time link for a session; without a link, say how to get one."""
+    if not token:
+        if _has_session(request):
+            return RedirectResponse("/dashboard", status_code=303, headers=NO_STORE)
+        return html("login.html", problem="")
+    try:
+        with shared(request).database.system() as tx:
+            session = open_session(tx, token)
+    except Unauthenticated as error:
+        # A link that was opened before, in a browser that it let in: there is nothing to complain about.
+        if _has_session(request):
+            return RedirectResponse("/dashboard", status_code=303, headers=NO_STORE)
+        return html("login.html", http_status=error.status, problem=error.message)
+    answer = RedirectResponse("/dashboard", status_code=303, headers=NO_STORE)
+    answer.set_cookie(
+        SESSION_COOKIE,
+        session,
+        max_age=int(SESSION_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@router.post("/logout")
+def logout(request: Request, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
+    """Close the session, here and on the server."""
+    with open_visit(request, csrf):
+        pass
+    with shared(request).database.system() as tx:
+        store.delete_session(tx, digest(request.cookies[SESSION_COOKIE]))
+    answer = RedirectResponse("/login", status_code=303, headers=NO_STORE)
+    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax", secure=request.url.scheme == "https")
+    return answer
+
+
+def _has_session(request: Request) -> bool:
+    try:
+        with shared(request).database.system() as tx:
+            authenticate_session(tx, request.cookies.get(SESSION_COOKIE, ""))
+    except Error:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""The words for states, each with its tone, and how rows share a bar. Colour never says anything alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gristmill.batches import Batch
+from gristmill.batches.model import LIVE, RowStatus
+
+Tone = Literal["ok", "warn", "bad", "info", "mute"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A state as people read it."""
+
+    text: str
+    tone: Tone
+
+
+BATCH_WORDS: dict[str, Word] = {
+    "queued": Word("Queued", "mute"),
+    "running": Word("Running", "info"),
+    "paused": Word("Paused", "warn"),
+    "completed": Word("Completed", "ok"),
+    "failed": Word("Failed", "bad"),
+    "cancelled": Word("Cancelled", "mute"),
+}
+COMPLETED_WITH_ERRORS = Word("Completed with errors", "warn")
+
+ROW_WORDS: dict[str, Word] = {
+    "succeeded": Word("Succeeded", "ok"),
+    "empty": Word("Empty", "mute"),
+    "failed": Word("Failed", "bad"),
+    "cancelled": Word("Cancelled", "warn"),
+    "skipped": Word("Skipped", "mute"),
+    "duplicate": Word("Duplicate", "mute"),
+    "running": Word("Running", "info"),
+    "pending": Word("Pending", "mute"),
+    "retry": Word("Tried again", "warn"),
+}
+BAR: tuple[RowStatus, ...] = (
+    "succeeded", "empty", "duplicate", "skipped", "failed", "cancelled", "running", "pending",
+)  # fmt: skip
+"""Order of the parts of a bar: what ended, what runs, what waits."""
+ALWAYS_SHOWN = frozenset({"succeeded", "empty", "failed", "running", "pending"})
+BAR_UNITS = 1000
+PART_UNITS_MIN = 6
+"""A part that has any row is wide enough to be seen."""
+
+WHAT_NEXT: dict[str, str] = {
+    "user": "Resume goes on where it stopped; finished rows are neither run nor billed again.",
+    "balance": "Add money with `gristmill topup 25`, then press Resume.",
+    "budget": "A batch keeps its budget: cancel it and start another for the rest. "
+    "An agent's daily budget is free again at midnight UTC: then press Resume.",
+    "failures": "Look at the failures by cause below, mend what is wrong, then press Resume.",
+    "schedule": "It goes on by itself when its time comes.",
+}
+"""What to do about a paused batch, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a bar."""
+
+    name: str
+    word: str
+    count: int
+    x: int
+    width: int
+    shown: bool
+    """Whether the legend names it."""
+
+
+def batch_word(batch: Batch) -> Word:
+    """A batch's state."""
+    if batch.status == "completed" and batch.failed:
+        return COMPLETED_WITH_ERRORS
+    return BATCH_WORDS[batch.status]
+
+
+def widths(counts: Sequence[int]) -> list[int]:
+    """Shares of `BAR_UNITS`, nothing that exists too thin to be seen; the widest gives what others need."""
+    total = sum(counts)
+    if total == 0:
+        return [0] * len(counts)
+    found = [max(count * BAR_UNITS // total, PART_UNITS_MIN) if count else 0 for count in counts]
+    widest = found.index(max(found))
+    found[widest] += BAR_UNITS - sum(found)
+    return found
+
+
+def bar(batch: Batch) -> list[Part]:
+    """All parts of a batch's bar, empty ones too: the page's script gives them their later widths."""
+    counts = [int(getattr(batch, name)) for name in BAR]
+    parts: list[Part] = []
+    x = 0
+    for name, count, width in zip(BAR, counts, widths(counts), strict=True):
+        parts.append(Part(name, ROW_WORDS[name].text, count, x, width, name in ALWAYS_SHOWN or count > 0))
+        x += width
+    return parts
+
+
+def title_of(batch: Batch) -> str:
+    """A batch's name; unless it was given one: what its rows came from, or its agent and when."""
+    origin = batch.origin.get("name")
+    if batch.name or origin:
+        return batch.name or str(origin)
+    return f"{batch.agent_name}, {batch.created_at.day} {batch.created_at:%b %H:%M}"
+
+
+def ended_rows(batch: Batch) -> int:
+    """Rows that need no more work."""
+    return batch.rows_in - batch.pending - batch.running
+
+
+def is_live(batch: Batch) -> bool:
+    """Whether workers take its rows now."""
+    return batch.status in LIVE
