@@ -197,7 +197,11 @@ def test_as_an_ordinary_user(folder: Path) -> None:
     home.mkdir()
     nobody = pwd.getpwnam("nobody")
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
-    environment = {"PYTHONPATH": os.pathsep.join([str(source), *sites]), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(source), *sites]),
+        "HOME": str(home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     with running_up(
         home / "data", program=[*program, "-m", "gristmill.doors.cli"], env=environment, cwd=home, **who
