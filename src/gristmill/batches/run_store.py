@@ -30,18 +30,21 @@ def find_state(tx: Tx, batch_id: UUID) -> tuple[str, int] | None:
     return (row["status"], row["epoch"]) if row else None
 
 
-def update_finished(tx: Tx, batch_id: UUID, worker_id: UUID, rows: Sequence[Finished]) -> list[dict[str, Any]]:
-    """Write how rows ended, each only if this worker still holds this very attempt; answers those written.
+def update_finished(
+    tx: Tx, batch_id: UUID, worker_id: UUID, rows: Sequence[Finished], charges: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Write how rows ended and what each costs, if this worker still holds this very attempt; answers those written.
 
     The WHERE is the fence: after its lease has expired a late worker's write changes nothing.
     """
     return tx.rows(
         "WITH x AS (SELECT * FROM unnest(%(numbers)b::int[], %(attempts)b::int[], %(statuses)b::text[],"
         "   %(ran)b::int[], %(lost)b::int[], %(results)b::json[], %(codes)b::text[], %(errors)b::text[], %(ms)b::int[],"
-        "   %(traces)b::json[], %(waits)b::float8[])"
-        "   AS t(row_number, attempt, status, ran, lost, result, error_code, error, ms, trace, wait_s))"
+        "   %(traces)b::json[], %(waits)b::float8[], %(charges)b::bigint[])"
+        "   AS t(row_number, attempt, status, ran, lost, result, error_code, error, ms, trace, wait_s,"
+        "   charge))"
         " UPDATE batch_row r SET status = x.status, worker_id = NULL, held_micro_usd = 0, tries = r.tries + x.ran,"
-        "   losses = r.losses + x.lost,"
+        "   losses = r.losses + x.lost, charge_micro_usd = r.charge_micro_usd + x.charge,"
         "   result = x.result, error_code = x.error_code, error = x.error,"
         "   duration_ms = coalesce(x.ms, r.duration_ms), trace = coalesce(x.trace, r.trace),"
         "   not_before = CASE WHEN x.wait_s IS NOT NULL THEN now() + make_interval(secs => x.wait_s) END,"
@@ -66,17 +69,8 @@ def update_finished(tx: Tx, batch_id: UUID, worker_id: UUID, rows: Sequence[Fini
             "ms": [row.duration_ms for row in rows],
             "traces": [row.trace for row in rows],
             "waits": [None if row.wait_s is None else float(row.wait_s) for row in rows],
+            "charges": list(charges),
         },
-    )
-
-
-def update_charges(tx: Tx, batch_id: UUID, row_numbers: Sequence[int], amounts: Sequence[int]) -> None:
-    """Note on rows what they cost."""
-    tx.run(
-        "UPDATE batch_row r SET charge_micro_usd = r.charge_micro_usd + t.amount"
-        " FROM unnest(%b::int[], %b::bigint[]) AS t(row_number, amount)"
-        " WHERE r.batch_id = %s AND r.row_number = t.row_number",
-        (list(row_numbers), list(amounts), batch_id),
     )
 
 
@@ -89,8 +83,8 @@ def claim_rows(
     limit: int,
     held_micro_usd: int,
     suspects: bool = False,
-) -> list[tuple[int, int, int, dict[str, Any]]]:
-    """Take pending rows after a row number: (row number, attempt, tries, data), in order.
+) -> list[tuple[int, int, int, str]]:
+    """Take pending rows after a row number: (row number, attempt, tries, data as JSON text), in order.
 
     Rows that several workers held when they died are taken only with `suspects`.
     """
@@ -102,7 +96,7 @@ def claim_rows(
         "   AND (losses >= %(suspect)s) = %(suspects)s"
         "   ORDER BY row_number LIMIT %(limit)s) picked"
         " WHERE r.batch_id = %(batch)s AND r.row_number = picked.row_number"
-        " RETURNING r.row_number, r.attempt, r.tries, r.data",
+        " RETURNING r.row_number, r.attempt, r.tries, r.data::text",
         {
             "worker": worker_id,
             "held": held_micro_usd,

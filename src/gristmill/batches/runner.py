@@ -16,6 +16,7 @@ import psycopg
 
 from gristmill.agents import InputField, Retry, RuntimeContext, input_of, runtimes
 from gristmill.agents.service import parse_config
+from gristmill.base import jsons
 from gristmill.base.clock import Deadline
 from gristmill.base.db import Tx, Unavailable
 from gristmill.base.errors import Error
@@ -37,6 +38,7 @@ RETRY_PAUSE_S = 0.5
 """Pause before a step is tried again after the database was away."""
 PREFETCH_PACE_S_MAX = 1.0
 """Calls slower than this are not worth claiming ahead for."""
+AHEAD_ROWS_MAX = 2 * CLAIM_ROWS_MAX
 RESCUE_EVERY_S = 5.0
 RESCUE_QUIET_S = 10.0
 """A live batch that nobody sits at and that has not changed for this long gets a new seat."""
@@ -138,7 +140,7 @@ class Sitting:
         # Never longer than a renewal: rows of a worker that died may come back before a retry is due.
         self._not_before = Deadline(min(result.wait_s, RENEW_S) or (LOOK_S if starved else 0.0))
         self._calls.set_slots(result.slots)
-        self._calls.offer([self._claimed(row) for row in result.rows])
+        self._calls.offer(result.calls)
         return result.live, 0 < want == len(result.rows) and self._room() > 0
 
     def _room(self) -> int:
@@ -147,11 +149,12 @@ class Sitting:
             return 1  # others must shrink first: ask again
         pace_s = self._calls.pace_ms / 1000
         ahead = max(self._slots / 2, self._slots * PREFETCH_S / pace_s) if 0 < pace_s < PREFETCH_PACE_S_MAX else 0.0
-        return max(0, min(int(self._slots + ahead), CLAIM_ROWS_MAX) - self._calls.held)
+        held_max = int(self._slots + min(ahead, AHEAD_ROWS_MAX))
+        return min(max(0, held_max - self._calls.held), CLAIM_ROWS_MAX)
 
     async def _save_and_claim(self, finished: list[Finished], want: int) -> steps.StepResult:
         """The step's transaction, tried again for as long as the database is away: results wait, none is dropped."""
-        result = await self._persist(lambda tx: self._transact(tx, finished, want))
+        result = await self._persist(lambda tx: self._transact(tx, finished, want), self._read)
         self._unsure = False
         for row in finished:
             self._held.pop(row.row_number, None)
@@ -160,11 +163,11 @@ class Sitting:
             log.warning("late rows refused", batch=str(self._facts.batch_id), rows=result.refused)
         return result
 
-    async def _persist(self, function: Callable[[Tx], T]) -> T:
-        """Run a transaction, again and again while the database is away."""
+    async def _persist(self, function: Callable[[Tx], T], after: Callable[[T], None] | None = None) -> T:
+        """Run a transaction, again and again while the database is away; then `after`, in the same thread."""
         while True:
             try:
-                return await self._in_tx(function)
+                return await _in_tx(self._context, self._facts.organization_id, function, after)
             except AWAY as error:
                 log.warning("a step waits for the database", batch=str(self._facts.batch_id), error=str(error)[:200])
                 self._unsure = True
@@ -220,9 +223,12 @@ class Sitting:
             key = f"handed-over-by-{self._facts.worker_id}"
             enqueue_seat(tx, batch, key=key)
 
-    def _claimed(self, row: tuple[int, int, int, dict[str, Any]]) -> Claimed:
-        row_number, attempt, tries, data = row
-        return Claimed(row_number, attempt, tries, input_of(data, self._mapping, self._input_fields))
+    def _read(self, result: steps.StepResult) -> None:
+        """Read the claimed rows, once the batch's lock is free again for others."""
+        result.calls = [
+            Claimed(number, attempt, tries, input_of(jsons.loads(data), self._mapping, self._input_fields))
+            for number, attempt, tries, data in result.rows
+        ]
 
     async def _in_tx(self, function: Callable[[Tx], T]) -> T:
         return await _in_tx(self._context, self._facts.organization_id, function)
@@ -279,11 +285,16 @@ def rescue(tx: Tx) -> None:
         enqueue_seat(tx, batch, key=f"rescue-{batch['revision']}-{int(tx.now.timestamp() // RESCUE_AGAIN_S)}")
 
 
-async def _in_tx(context: JobContext, organization_id: int, function: Callable[[Tx], T]) -> T:
+async def _in_tx(
+    context: JobContext, organization_id: int, function: Callable[[Tx], T], after: Callable[[T], None] | None = None
+) -> T:
     """Run a function in a transaction in a thread: database calls never block the loop."""
 
     def work() -> T:
         with context.database.tx(organization_id) as tx:
-            return function(tx)
+            result = function(tx)
+        if after is not None:
+            after(result)
+        return result
 
     return await asyncio.get_running_loop().run_in_executor(_transactions, work)

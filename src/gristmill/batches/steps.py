@@ -19,6 +19,7 @@ from gristmill.base.errors import Error
 from gristmill.base.money import usd
 from gristmill.batches import run_store, store
 from gristmill.batches.callback import enqueue_callback
+from gristmill.batches.calls import Claimed
 from gristmill.batches.model import LIVE, LOSSES_MAX, Finished, Seat, Status, allot, batch_from_row, receipt_of
 
 CLOSABLE: frozenset[Status] = frozenset({"queued", "running", "paused"})
@@ -61,8 +62,10 @@ class StepResult:
 
     live: bool
     """False: stop, the batch is paused, over, or belongs to a newer epoch."""
-    rows: list[tuple[int, int, int, dict[str, Any]]] = field(default_factory=list)
-    """Claimed rows: row number, attempt, tries, data."""
+    rows: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """Claimed rows: row number, attempt, tries, data as JSON text."""
+    calls: list[Claimed] = field(default_factory=list)
+    """The same rows as the agent gets them; read after the transaction."""
     slots: int = 0
     wait_s: float = 0.0
     """Nothing can be claimed before that: a rate limit, a Retry-After, a retry's backoff."""
@@ -137,19 +140,17 @@ def save(
     held = batch["price_micro_usd"]
     if batch["status"] == "cancelled":
         finished = [replace(row, status="cancelled") if row.status == "pending" else row for row in finished]
-    written = run_store.update_finished(tx, facts.batch_id, facts.worker_id, finished)
+    amounts = [_charge(row, held, batch["agent"]["bill_on_match"]) for row in finished]
+    written = run_store.update_finished(tx, facts.batch_id, facts.worker_id, finished, amounts)
     kept = {row["row_number"] for row in written}
     rows = [row for row in finished if row.row_number in kept]
     charges = [
-        ledger.RowCharge(row.row_number, row.attempt, held, _charge(row, held, batch["agent"]["bill_on_match"]))
-        for row in rows
+        ledger.RowCharge(row.row_number, row.attempt, held, amount)
+        for row, amount in zip(finished, amounts, strict=True)
+        if row.row_number in kept
     ]
     spent = ledger.settle_rows(tx, facts.organization_id, facts.batch_id, charges) if held else 0
     if spent:
-        paid = [charge for charge in charges if charge.charge_micro_usd]
-        run_store.update_charges(
-            tx, facts.batch_id, [row.row_number for row in paid], [row.charge_micro_usd for row in paid]
-        )
         run_store.add_agent_spent(tx, facts.organization_id, facts.agent_id, spent)
     if pace is not None:
         _adjust_pace(tx, facts, rows, pace[facts.provider_key], concurrency)
@@ -239,9 +240,7 @@ def claim(
     return StepResult(live=True, rows=rows, slots=slots, wait_s=wait_s)
 
 
-def _claim_rows(
-    tx: Tx, facts: StepFacts, limit: int, price: int, *, alone: bool
-) -> list[tuple[int, int, int, dict[str, Any]]]:
+def _claim_rows(tx: Tx, facts: StepFacts, limit: int, price: int, *, alone: bool) -> list[tuple[int, int, int, str]]:
     """Rows after the cursor first; once those are used up, rows before it that came back; suspects last, one by one."""
     rows = run_store.claim_rows(
         tx, facts.batch_id, facts.worker_id, after=facts.cursor, limit=limit, held_micro_usd=price
@@ -259,7 +258,7 @@ def _claim_rows(
     return rows
 
 
-def _hold(tx: Tx, batch: dict[str, Any], facts: StepFacts, rows: list[tuple[int, int, int, dict[str, Any]]]) -> None:
+def _hold(tx: Tx, batch: dict[str, Any], facts: StepFacts, rows: list[tuple[int, int, int, str]]) -> None:
     price = batch["price_micro_usd"]
     ledger.hold_rows(tx, facts.organization_id, facts.batch_id, [ledger.RowHold(row[0], row[1]) for row in rows], price)
     count = len(rows)

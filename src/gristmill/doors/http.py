@@ -57,9 +57,10 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     )
     app.state.shared = Shared(database, settings)
     install_errors(app)
-    # The ledger's /agents/balance must be found before /agents/{agent_id}.
-    for router in (ledger_router, agents_router, sources_router, batches_router, identity_router, events_router):
-        app.include_router(router)
+    # The ledger's /agents/balance must be found before /agents/{agent_id}. The routers carry their whole paths, so
+    # their routes become the app's own: an included router is asked as a whole, twice over, for every request.
+    for router in (ledger_router, batches_router, agents_router, sources_router, identity_router, events_router):
+        app.router.routes.extend(router.routes)
     app.include_router(pages_router)
     _add_operations(app)
     app.add_middleware(CallContext, settings=settings)

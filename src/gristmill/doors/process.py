@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import psycopg
+from sqlalchemy.exc import OperationalError as EngineUnreachable
 
 from gristmill import engine
 from gristmill.base.config import Settings
@@ -45,7 +46,7 @@ def prepare_database(url: str, *, wait_s: float = DATABASE_WAIT_S) -> None:
         try:
             migrate(url)
             engine.prepare(url)
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, EngineUnreachable) as error:
             reason = str(error).strip().splitlines()[0][:300]
             if time.monotonic() > deadline or any(word in reason for word in REFUSALS):
                 raise DatabaseUnreachable(f"The database can't be reached: {reason}") from error
