@@ -11,7 +11,7 @@ from gristmill.doors.dashboard.door import PageRoute, open_visit
 
 router = APIRouter(include_in_schema=False)
 for part in (access, overview, batch_pages, agent_pages, source_pages, assets):
-    router.include_router(part.router)
+    router.routes.extend(part.router.routes)
 
 _rest = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -25,4 +25,4 @@ def no_such_page(path: str, request: Request) -> Response:
     raise NotFound(f"There is no page `/dashboard/{path[:100]}`.")
 
 
-router.include_router(_rest)
+router.routes.extend(_rest.routes)
