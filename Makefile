@@ -18,14 +18,15 @@ help: ## List the tasks
 	.tools/bin/pip install --quiet --disable-pip-version-check uv
 
 .venv/.ready: pyproject.toml uv.lock | $(filter .tools/%,$(UV))
-	$(UV) sync --locked --quiet
+	@$(UV) sync --locked --quiet
 	@touch $@
 
 setup: .venv/.ready ## Make the environment from the lock file
 
 demo: .venv/.ready ## Run the main job on a real file and show its receipt
 	@mkdir -p out
-	$(RUN)gristmill run $(DEMO_FILE) --agent clean-contacts --out out/demo.csv --data-dir .gristmill/demo $(DEMO_ARGS)
+	@echo gristmill run $(DEMO_FILE) --agent clean-contacts --out out/demo.csv $(DEMO_ARGS)
+	@$(RUN)gristmill run $(DEMO_FILE) --agent clean-contacts --out out/demo.csv --data-dir .gristmill/demo $(DEMO_ARGS)
 	@$(PY) tools/show_table.py out/demo.csv
 
 dev: .venv/.ready ## Start Gristmill on this checkout

@@ -55,7 +55,9 @@ class Progress:
         elapsed = time.monotonic() - self._started
         rate = (done - self._first_done) / elapsed if elapsed > 0 else 0.0
         left = batch.pending + batch.running
-        facts = [f"{rate:,.0f} rows/s" if rate >= 1 else f"{rate * 60:,.1f} rows/min"]
+        facts: list[str] = []
+        if rate > 0:
+            facts.append(f"{rate:,.0f} rows/s" if rate >= 1 else f"{rate * 60:,.1f} rows/min")
         if rate > 0 and left:
             facts.append(f"{_span(left / rate)} left")
         if self._agent.price_micro_usd:
@@ -66,7 +68,7 @@ class Progress:
         self._bar.update(self._task, completed=done, facts=text)
         if not self._console.is_terminal and time.monotonic() - self._spoke > PLAIN_EVERY_S:
             self._spoke = time.monotonic()
-            self.say(f"{done}/{batch.rows_in} rows · {text}")
+            self.say(" · ".join([f"{done}/{batch.rows_in} rows", *facts]))
 
     def say(self, text: str) -> None:
         """One line above the bar."""
