@@ -7,15 +7,19 @@ import io
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from agent_server import AgentServer
-from conftest import fund, make_agent, wait_for
+from conftest import fund, make_agent, make_organization, wait_for
 from gristmill import agents, batches, events
 from gristmill.base.db import Database
 from gristmill.base.errors import Invalid, TooLarge
-from gristmill.batches import Batch, Order
+from gristmill.base.ids import uuid7
+from gristmill.batches import Batch, Order, steps
+from gristmill.batches.runner import rescue, take_over
 from gristmill.engine import Worker
+from gristmill.engine.store import insert_worker
 
 ITEMS = Order(origin={"kind": "items"}, mapping={})
 
@@ -374,3 +378,35 @@ def test_long_numbers_and_odd_text_survive(database: Database, organization: int
     batch = create(database, make_agent(database, organization), organization, [row])
     ended(database, organization, batch.id)
     assert rows_of(database, organization, batch.id)[0].result == row
+
+
+def test_a_batch_whose_jobs_are_gone_is_given_a_new_seat(fresh_database: Database) -> None:
+    organization = make_organization(fresh_database)
+    batch = create(fresh_database, make_agent(fresh_database, organization), organization, [{"n": 1}])
+    with psycopg.connect(fresh_database.url, autocommit=True) as connection:
+        connection.execute("DELETE FROM dbos.workflow_status")
+        connection.execute("UPDATE batch SET updated_at = now() - interval '1 minute'")
+    with fresh_database.system() as tx:
+        rescue(tx)
+    with psycopg.connect(fresh_database.url) as connection:
+        jobs = connection.execute("SELECT queue_partition_key FROM dbos.workflow_status").fetchall()
+    assert jobs == [(f"{batch.id}-1",)]
+
+
+def test_a_paused_batch_ends_when_its_last_row_dies_with_its_worker(fresh_database: Database) -> None:
+    """The end is found by the one who takes over, who must be able to announce it and to call back."""
+    organization = make_organization(fresh_database)
+    agent = make_agent(fresh_database, organization)
+    batch = create(fresh_database, agent, organization, [{"n": 1}], callback_url="https://example.com/")
+    worker_id = uuid7()
+    with fresh_database.system() as tx:
+        insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
+    facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, 1, "python:test")
+    with fresh_database.tx(organization) as tx:
+        assert steps.step(tx, facts, [], want=1, in_flight=0, alone=True).rows
+        batches.pause(tx, organization, batch.id)
+        tx.run("UPDATE batch_row SET losses = 10")
+    with fresh_database.system() as tx:
+        take_over(tx, worker_id)
+    done = get(fresh_database, organization, batch.id)
+    assert (done.status, done.failed) == ("completed", 1)

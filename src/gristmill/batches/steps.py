@@ -223,6 +223,8 @@ def claim(
     if batch["max_failures"] is not None and batch["failures_run"] > batch["max_failures"]:
         pause(tx, batch, "failures", f"{batch['failures_run']} rows failed; at most {batch['max_failures']} may.")
         return StepResult(live=False)
+    if batch["max_failures"] is not None:  # what is claimed ahead must not outrun the limit
+        want = min(want, max(slots, batch["max_failures"] + 1 - batch["failures_run"]))
     allowed, tokens, wait_s = _rate_allows(bucket, limits["rate_limit"].get("rpm"), want)
     allowed = _money_allows(tx, batch, facts, limits, allowed)
     if allowed is None:

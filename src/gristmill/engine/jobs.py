@@ -21,7 +21,7 @@ from uuid import UUID
 import psycopg
 
 from gristmill.base.config import Settings
-from gristmill.base.db import APP_ROLE, Database, Tx
+from gristmill.base.db import APP_ROLE, SYSTEM_ROLE, Database, Tx
 from gristmill.base.ids import uuid7
 from gristmill.engine import store
 
@@ -117,7 +117,8 @@ def prepare(url: str) -> None:
             return
         from dbos import DBOS  # noqa: PLC0415 - a second of import, needed on a first start only
 
-        DBOS.migrate(sqlalchemy_url(url), schema="dbos", application_role=APP_ROLE)
+        for role in (APP_ROLE, SYSTEM_ROLE):
+            DBOS.migrate(sqlalchemy_url(url), schema="dbos", application_role=role)
         store.set_engine_version(connection, wanted)
 
 

@@ -222,18 +222,21 @@ class Worker:
                 log.warning("sweep failed", error=str(error)[:300])
 
     def _sweep_once(self) -> None:
+        """Look after the dead first, in a transaction that nothing else can spoil; then the duties, each in its own."""
         with self._database.system() as tx:
             if not store.try_lock(tx, SWEEP_LOCK):
                 return
             for dead in [*reap_dead_processes(tx), *reap(tx, self._settings.lease_timeout_s)]:
                 log.warning("a worker is gone; its rows were taken back", worker=str(dead))
-            now = time.monotonic()
-            for duty in _duties:
-                if duty.due <= now:
-                    duty.due = now + duty.seconds
-                    duty.function(tx)
             live = {str(worker_id) for worker_id in store.list_workers(tx)}
         self._recover(live)
+        for duty in _duties:
+            if duty.due > time.monotonic():
+                continue
+            duty.due = time.monotonic() + duty.seconds
+            with self._database.system() as tx:
+                if store.try_lock(tx, SWEEP_LOCK):
+                    duty.function(tx)
 
     def _recover(self, live: set[str]) -> None:
         """Queue the unfinished jobs of workers that are gone again; the engine alone would leave them pending."""
