@@ -374,13 +374,23 @@ def list_rows(
     q: Annotated[
         str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Text in data, result or error")
     ] = None,
+    error_code: Annotated[
+        str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Failed rows with this cause")
+    ] = None,
     cursor: CursorText = None,
     limit: Limit = 100,
 ) -> CursorPage[BatchRow]:
     """Rows in the order of the user's rows."""
     _batch(call, batch_id)
     return service.list_rows(
-        call.tx, call.organization_id, batch_id, status=status, query=q, cursor=cursor, limit=limit
+        call.tx,
+        call.organization_id,
+        batch_id,
+        status=status,
+        query=q,
+        cursor=cursor,
+        limit=limit,
+        error_code=error_code,
     )
 
 

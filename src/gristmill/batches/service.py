@@ -287,13 +287,16 @@ def list_rows(
     query: str | None,
     cursor: str | None,
     limit: int,
+    error_code: str | None = None,
 ) -> CursorPage[BatchRow]:
-    """Rows in their order, filtered by status and text."""
+    """Rows in their order, filtered by status, cause of failure and text."""
     get(tx, organization_id, batch_id)
     after = decode_cursor(cursor) if cursor else 0
     if not isinstance(after, int):
         raise Malformed("The cursor is not one of ours.")
-    rows = store.list_rows(tx, organization_id, batch_id, status=status, query=query, after=after, limit=limit)
+    rows = store.list_rows(
+        tx, organization_id, batch_id, status=status, query=query, after=after, limit=limit, error_code=error_code
+    )
     data = [_row(batch_id, row) for row in rows]
     return CursorPage(data, CursorMeta(encode_cursor(data[-1].row_number) if len(data) == limit else None))
 

@@ -283,11 +283,13 @@ def list_rows(
     query: str | None,
     after: int,
     limit: int,
+    error_code: str | None = None,
 ) -> list[dict[str, Any]]:
     """Rows in their order after a row number; `query` is looked for in data, result and error."""
     return tx.rows(
         "SELECT " + _ROW + _ROW_FROM + " AND r.row_number > %(after)s"
         " AND (%(status)s::text IS NULL OR r.status = %(status)s)"
+        " AND (%(code)s::text IS NULL OR r.error_code = %(code)s)"
         " AND (%(q)s::text IS NULL OR r.data::text ILIKE %(q)s OR r.result::text ILIKE %(q)s OR r.error ILIKE %(q)s)"
         " ORDER BY r.row_number LIMIT %(limit)s",
         {
@@ -295,6 +297,7 @@ def list_rows(
             "batch": batch_id,
             "after": after,
             "status": status,
+            "code": error_code,
             "q": f"%{_escape_like(query)}%" if query else None,
             "limit": limit,
         },

@@ -4,6 +4,7 @@ from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Organi
 from gristmill.identity.service import (
     authenticate_key,
     authenticate_session,
+    close_session,
     create_login_link,
     create_organization,
     ensure_default_organization,
@@ -25,6 +26,7 @@ __all__ = [
     "Unauthenticated",
     "authenticate_key",
     "authenticate_session",
+    "close_session",
     "create_login_link",
     "create_organization",
     "ensure_default_organization",

@@ -150,3 +150,9 @@ def authenticate_session(tx: Tx, token: str) -> Actor:
     if row is None:
         raise Unauthenticated("Please log in again.")
     return Actor(row["organization_id"], "admin", csrf=row["csrf"])
+
+
+def close_session(tx: Tx, token: str) -> None:
+    """End a browser session for good (system transaction); one that is unknown is no error."""
+    if len(token) <= TOKEN_CHARS_MAX:
+        store.delete_session(tx, digest(token))

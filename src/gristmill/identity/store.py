@@ -131,3 +131,8 @@ def find_session(tx: Tx, token_sha256: bytes) -> dict[str, Any] | None:
         "SELECT organization_id, csrf FROM login WHERE token_sha256 = %s AND kind = 'session' AND expires_at > now()",
         (token_sha256,),
     )
+
+
+def delete_session(tx: Tx, token_sha256: bytes) -> None:
+    """Close a browser session for good (system transaction)."""
+    tx.run("DELETE FROM login WHERE token_sha256 = %s AND kind = 'session'", (token_sha256,))

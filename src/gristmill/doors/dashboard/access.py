@@ -9,12 +9,11 @@ from fastapi.responses import RedirectResponse, Response
 
 from gristmill.base.errors import Error
 from gristmill.base.http import shared
-from gristmill.doors.dashboard import store
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 from gristmill.doors.dashboard.render import html
-from gristmill.identity import Unauthenticated, authenticate_session, open_session
+from gristmill.identity import Unauthenticated, authenticate_session, close_session, open_session
 from gristmill.identity.api import SESSION_COOKIE
-from gristmill.identity.model import SESSION_LIFETIME, digest
+from gristmill.identity.model import SESSION_LIFETIME
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 NO_STORE = {"Cache-Control": "no-store"}
@@ -59,7 +58,7 @@ def logout(request: Request, csrf: Annotated[str, Form(max_length=200)] = "") ->
     with open_visit(request, csrf):
         pass
     with shared(request).database.system() as tx:
-        store.delete_session(tx, digest(request.cookies[SESSION_COOKIE]))
+        close_session(tx, request.cookies[SESSION_COOKIE])
     answer = RedirectResponse("/login", status_code=303, headers=NO_STORE)
     answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax", secure=request.url.scheme == "https")
     return answer
