@@ -121,11 +121,14 @@ def list_agents(tx: Tx, organization_id: int, *, only_id: int | None, page: int,
 
 def delete(tx: Tx, organization_id: int, agent_id: int) -> None:
     """Remove an agent. Raises `Conflict` while batches refer to it: their receipts must stay readable."""
+    get(tx, organization_id, agent_id)
+    kept = Conflict(f"Agent {agent_id} has batches; its results would be lost. Rename it instead.")
+    if store.has_batches(tx, agent_id):
+        raise kept
     try:
-        if not store.delete_agent(tx, organization_id, agent_id):
-            raise AgentNotFound(f"There is no agent {agent_id}.")
-    except psycopg.errors.ForeignKeyViolation:
-        raise Conflict(f"Agent {agent_id} has batches; its results would be lost. Rename it instead.") from None
+        store.delete_agent(tx, organization_id, agent_id)
+    except psycopg.errors.ForeignKeyViolation:  # one was made just now
+        raise kept from None
 
 
 def templates() -> list[Template]:

@@ -81,6 +81,11 @@ def list_agents(
     return [agent_from_row(row) for row in rows], int(total["n"])
 
 
+def has_batches(tx: Tx, agent_id: int) -> bool:
+    """Whether any batch refers to the agent."""
+    return tx.row("SELECT 1 AS one FROM batch WHERE agent_id = %s LIMIT 1", (agent_id,)) is not None
+
+
 def delete_agent(tx: Tx, organization_id: int, agent_id: int) -> bool:
     """Remove an agent that no batch refers to."""
     return tx.run("DELETE FROM agent WHERE organization_id = %s AND id = %s", (organization_id, agent_id)) > 0

@@ -147,6 +147,15 @@ def install_errors(app: FastAPI) -> None:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         return problem(request, _Plain("invalid", f"A value can't be stored: {first[:200]}"))
 
+    @app.exception_handler(psycopg.OperationalError)
+    async def busy(request: Request, error: psycopg.OperationalError) -> JSONResponse:
+        log.warning("the database refused", path=request.url.path, error=str(error)[:300])
+        if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+            return problem(request, _Plain("conflict", "Another change was under way at the same time; try again."))
+        if isinstance(error, psycopg.errors.QueryCanceled):
+            return problem(request, _Plain("timed_out", "The database took too long; ask for less."))
+        return problem(request, _Plain("unavailable", "The database could not do that just now; try again."))
+
     @app.exception_handler(Exception)
     async def defect(request: Request, error: Exception) -> JSONResponse:
         log.error("a defect", path=request.url.path, exc_info=error)

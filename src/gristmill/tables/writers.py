@@ -24,8 +24,8 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?|\+[\d
 def guard(text: str) -> str:
     """The text so that no spreadsheet runs it: an apostrophe before what could be a formula.
 
-    Numbers (-5, -5.25e3) and phone numbers (+61 7 3823 2828) are left alone. A text that already starts with an apostrophe
-    before such a character gets a second one, so `unguard` gives back every text unchanged.
+    Numbers (-5, -5.25e3) and phone numbers (+61 7 3823 2828) are left alone. A text that already starts with an
+    apostrophe before such a character gets a second one, so `unguard` gives back every text unchanged.
     """
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
