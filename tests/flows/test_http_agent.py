@@ -351,11 +351,11 @@ def test_max_failures_pauses_and_a_resume_counts_anew(api: Api, agent_server: Ag
     batch = api.run(agent, items(200), max_failures=5)
     paused = api.await_batch(batch, "paused")
     assert paused["reason"] == "failures"
-    assert 6 <= paused["failed"] < 50, "rows that were claimed ahead may fail too"
+    assert 6 <= paused["failed"] <= 20, "what was claimed ahead may fail too"
     api.post(f"/batch_executions/{batch}/resume")
     wait_for(lambda: api.batch(batch)["failed"] > paused["failed"], "more failures")
     again = api.await_batch(batch, "paused")
-    assert 6 <= again["failed"] - paused["failed"] < 50
+    assert 6 <= again["failed"] - paused["failed"] <= 20
 
 
 # Money

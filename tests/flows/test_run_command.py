@@ -214,7 +214,7 @@ def test_max_failures_stops_early(quick: Shell) -> None:
     code, said = quick("run", "n.csv", "--agent", "mine:odd_breaks", "-o", "out.csv", "--max-failures", "3")
     done(said, code, 1)
     found = statuses(quick.folder / "out.csv")
-    assert 4 <= found["failed"] < 100
+    assert 4 <= found["failed"] <= 60
     assert found["failed"] + found["pending"] == 500
     assert "at most 3 may" in said.stderr
 
