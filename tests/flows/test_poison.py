@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from conftest import make_agent, make_organization, wait_for
-
 from gristmill import batches
 from gristmill.base.db import Database
 from gristmill.base.errors import Error

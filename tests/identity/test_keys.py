@@ -75,9 +75,7 @@ def test_an_old_login_link_is_refused(database: Database, organization: int) -> 
         identity.open_session(tx, token)
 
 
-@pytest.mark.parametrize(
-    "header", ["", "Bearer", "Basic abc", "Bearer gm_live_wrong", "bearer " + "x" * 5000]
-)
+@pytest.mark.parametrize("header", ["", "Bearer", "Basic abc", "Bearer gm_live_wrong", "bearer " + "x" * 5000])
 def test_bad_credentials_are_401(owner: Caller, header: str) -> None:
     answer = owner.client.get("/api/v1/agents", headers={"Authorization": header})
     assert answer.status_code == 401

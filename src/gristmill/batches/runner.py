@@ -39,6 +39,9 @@ RETRY_PAUSE_S = 0.5
 PREFETCH_PACE_S_MAX = 1.0
 """Calls slower than this are not worth claiming ahead for."""
 AHEAD_ROWS_MAX = 2 * CLAIM_ROWS_MAX
+PROGRESS_EVERY_S = 600.0
+PROGRESS_KEPT_HOURS = 24
+PROGRESS_BATCHES_MAX = 100
 RESCUE_EVERY_S = 5.0
 RESCUE_QUIET_S = 10.0
 """A live batch that nobody sits at and that has not changed for this long gets a new seat."""
@@ -53,7 +56,7 @@ _transactions = ThreadPoolExecutor(max_workers=16, thread_name_prefix="step")
 async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
     """Take part in one batch until it ends, is paused, or this worker drains."""
     organization_id, batch_id, epoch = payload["organization_id"], UUID(payload["batch_id"]), payload["epoch"]
-    batch = await _in_tx(context, organization_id, lambda tx: store.find_batch(tx, organization_id, batch_id))
+    batch = await _until_back(context, organization_id, lambda tx: store.find_batch(tx, organization_id, batch_id))
     if batch is None or batch["epoch"] != epoch or batch["status"] not in LIVE:
         return
     agent = batch["agent"]
@@ -61,7 +64,7 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
     try:
         runtime = runtimes.get(agent["runtime"])
         config = parse_config(runtime.Config, agent["config"])
-        concurrency = await _in_tx(context, organization_id, lambda tx: _concurrency(tx, batch["agent_id"]))
+        concurrency = await _until_back(context, organization_id, lambda tx: _concurrency(tx, batch["agent_id"]))
         opening = runtime.open(
             config, RuntimeContext(context.settings, organization_id, agent["name"], concurrency, local)
         )
@@ -82,16 +85,14 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
             await Sitting(context, facts, calls, batch).sit()
     except steps.LeaseLost:
         log.warning("a seat ends: its worker's lease is gone", batch=str(batch_id))
-    except AWAY as error:  # nothing is held yet: the rescue duty finds the batch another seat
-        log.warning("a seat could not be taken", batch=str(batch_id), error=str(error)[:200])
     except Error as error:
         message = error.message
         log.warning("a batch can't run", batch=str(batch_id), error=message)
-        await _in_tx(context, organization_id, lambda tx: _fail(tx, context, batch_id, epoch, message))
+        await _until_back(context, organization_id, lambda tx: _fail(tx, context, batch_id, epoch, message))
     except Exception:
         log.exception("a seat broke", batch=str(batch_id))
         message = "A defect of ours stopped the run; the workers' log has the details. Resume goes on from here."
-        await _in_tx(context, organization_id, lambda tx: _fail(tx, context, batch_id, epoch, message))
+        await _until_back(context, organization_id, lambda tx: _fail(tx, context, batch_id, epoch, message))
 
 
 class Sitting:
@@ -165,14 +166,12 @@ class Sitting:
 
     async def _persist(self, function: Callable[[Tx], T], after: Callable[[T], None] | None = None) -> T:
         """Run a transaction, again and again while the database is away; then `after`, in the same thread."""
-        while True:
-            try:
-                return await _in_tx(self._context, self._facts.organization_id, function, after)
-            except AWAY as error:
-                log.warning("a step waits for the database", batch=str(self._facts.batch_id), error=str(error)[:200])
-                self._unsure = True
-                self._facts.known_columns.clear()
-                await asyncio.sleep(RETRY_PAUSE_S)
+        return await _until_back(self._context, self._facts.organization_id, function, after, self._doubt)
+
+    def _doubt(self) -> None:
+        """A transaction ended without an answer: it may have committed."""
+        self._unsure = True
+        self._facts.known_columns.clear()
 
     def _transact(self, tx: Tx, finished: list[Finished], want: int) -> steps.StepResult:
         if self._unsure:
@@ -278,11 +277,34 @@ def take_over(tx: Tx, worker_id: UUID) -> None:
         log.info("rows taken over", batch=str(batch["id"]), worker=str(worker_id), rows=count)
 
 
+@every(PROGRESS_EVERY_S)
+def forget_old_progress(tx: Tx) -> None:
+    """Drop the change lists of batches that ended long ago; whoever comes back reads the rows anew."""
+    store.delete_old_progress(tx, hours=PROGRESS_KEPT_HOURS, limit=PROGRESS_BATCHES_MAX)
+
+
 @every(RESCUE_EVERY_S)
 def rescue(tx: Tx) -> None:
     """Seat a worker at live batches that have none, whatever became of their jobs (system transaction)."""
     for batch in run_store.live_batches_without_seat(tx, SHARED_QUEUE, RESCUE_QUIET_S, RESCUE_BATCHES_MAX):
         enqueue_seat(tx, batch, key=f"rescue-{batch['revision']}-{int(tx.now.timestamp() // RESCUE_AGAIN_S)}")
+
+
+async def _until_back(
+    context: JobContext,
+    organization_id: int,
+    function: Callable[[Tx], T],
+    after: Callable[[T], None] | None = None,
+    doubt: Callable[[], None] = lambda: None,
+) -> T:
+    """Run a transaction, again and again while the database is away; `doubt` is told of each one without an answer."""
+    while True:
+        try:
+            return await _in_tx(context, organization_id, function, after)
+        except AWAY as error:
+            log.warning("a seat waits for the database", error=str(error)[:200])
+            doubt()
+            await asyncio.sleep(RETRY_PAUSE_S)
 
 
 async def _in_tx(

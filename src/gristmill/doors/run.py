@@ -115,6 +115,8 @@ def _open_batch(database: Database, organization_id: int, order: RunOrder, spec:
         run_key = _run_key(order, agent, mapping)
         found = batches.get_by_run_key(tx, organization_id, run_key)
         if found is not None and order.fresh:
+            if found.status in {"queued", "running"}:  # its process was killed; nobody else would end it
+                batches.cancel(tx, organization_id, found.id)
             batches.forget_run_key(tx, organization_id, found.id)
             found = None
         if found is not None:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -47,6 +48,9 @@ log = get_log("engine")
 SWEEP_S = 2.0
 SWEEP_LOCK = 7_241_002
 DBOS_POOL = 6
+FORGET_EVERY_S = 300.0
+FORGET_AFTER = timedelta(days=1)
+FORGET_JOBS_MAX = 5000
 STUCK_JOBS_MAX = 1000
 """Most jobs of dead workers that one sweep queues again."""
 
@@ -114,6 +118,7 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._dbos: Any = None
         self._jobs = 0
+        self._forget_due = 0.0
         self._jobs_changed = threading.Condition()
 
     def start(self) -> None:
@@ -230,6 +235,7 @@ class Worker:
                 log.warning("a worker is gone; its rows were taken back", worker=str(dead))
             live = {str(worker_id) for worker_id in store.list_workers(tx)}
         self._recover(live)
+        self._forget_finished()
         for duty in _duties:
             if duty.due > time.monotonic():
                 continue
@@ -237,6 +243,22 @@ class Worker:
             with self._database.system() as tx:
                 if store.try_lock(tx, SWEEP_LOCK):
                     duty.function(tx)
+
+    def _forget_finished(self) -> None:
+        """Delete the engine's records of jobs that ended long ago; what they did is in the rooms' own tables."""
+        if self._forget_due > time.monotonic():
+            return
+        self._forget_due = time.monotonic() + FORGET_EVERY_S
+        before = datetime.now(UTC) - FORGET_AFTER
+        ended = self._dbos.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED"],
+            completed_before=before.isoformat(),
+            load_input=False,
+            load_output=False,
+            limit=FORGET_JOBS_MAX,
+        )
+        if ended:
+            self._dbos.delete_workflows([job.workflow_id for job in ended])
 
     def _recover(self, live: set[str]) -> None:
         """Queue the unfinished jobs of workers that are gone again; the engine alone would leave them pending."""
