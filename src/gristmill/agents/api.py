@@ -24,7 +24,7 @@ from gristmill.agents.model import (
 )
 from gristmill.agents.runtimes import runtimes
 from gristmill.base.http import Id, PageNumber, PerPage, problem_responses
-from gristmill.base.money import parse_usd, usd
+from gristmill.base.money import parse_usd
 from gristmill.base.paging import Page
 from gristmill.identity.api import AdminCall, AnyCall, OnceGuard, open_call
 
@@ -123,24 +123,6 @@ class DeployBody(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class RunAnswer:
-    """How a tried row ended."""
-
-    status: str
-    """`succeeded`, `empty` or `failed`."""
-    result: dict[str, Any] | None
-    error_code: str | None
-    error: str | None
-    duration_ms: int
-    trace: dict[str, Any]
-    """Facts about the call."""
-    input: dict[str, Any]
-    """What the agent got."""
-    cost_usd: str
-    """What the runtime said that the call cost, never above the row's price. A try is not billed."""
-
-
-@dataclass(frozen=True, slots=True)
 class RuntimeInfo:
     """A way to run an agent."""
 
@@ -211,7 +193,7 @@ def delete_agent(agent_id: Id, call: AdminCall) -> None:
 
 
 @router.post("/agents/{agent_id}/run", summary="Try one row", responses=problem_responses(403, 404))
-async def run_agent(agent_id: Id, body: RunBody, request: Request) -> RunAnswer:
+async def run_agent(agent_id: Id, body: RunBody, request: Request) -> service.Trial:
     """Run one row at once, one attempt, nothing stored, not billed. The call waits for the agent, up to its timeout."""
     import asyncio  # noqa: PLC0415 - only this route needs it
 
@@ -221,18 +203,7 @@ async def run_agent(agent_id: Id, body: RunBody, request: Request) -> RunAnswer:
             return service.get(call.tx, call.organization_id, agent_id), call.organization_id
 
     agent, organization_id = await asyncio.to_thread(load)
-    trial = await service.try_row(agent, organization_id, body.input)
-    cost = min(trial.cost_micro_usd or 0, agent.price_micro_usd)
-    return RunAnswer(
-        trial.status,
-        trial.result,
-        trial.error_code,
-        trial.error,
-        trial.duration_ms,
-        trial.trace,
-        trial.input,
-        usd(cost),
-    )
+    return await service.try_row(agent, organization_id, body.input)
 
 
 @router.get("/agent_templates", summary="List templates", responses=problem_responses())

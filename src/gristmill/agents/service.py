@@ -172,7 +172,7 @@ class Trial:
     input: dict[str, Any]
     """What the agent got."""
     cost_micro_usd: int | None
-    """What the runtime said that it cost; null when it said nothing."""
+    """What the runtime said that it cost, never above the agent's price; null when it said nothing. Not billed."""
 
 
 async def try_row(agent: Agent, organization_id: int, row: dict[str, Any], *, local: bool = False) -> Trial:
@@ -191,7 +191,8 @@ async def try_row(agent: Agent, organization_id: int, row: dict[str, Any], *, lo
     if failure is not None:
         return Trial("failed", None, failure.code, failure.message, elapsed, {}, value, None)
     status = "succeeded" if result.value else "empty"
-    return Trial(status, result.value, None, None, elapsed, result.trace, value, result.cost_micro_usd)
+    cost = None if result.cost_micro_usd is None else min(result.cost_micro_usd, agent.price_micro_usd)
+    return Trial(status, result.value, None, None, elapsed, result.trace, value, cost)
 
 
 async def _attempt(opening: Any, call: RowCall) -> tuple[RowResult, PluginError | None]:
