@@ -6,6 +6,7 @@ and row-level security keeps them apart. Tests about processes that come and go 
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 os.environ["GRISTMILL_EGRESS_ALLOW"] = "loopback"
 os.environ["GRISTMILL_PYTHON_AGENTS"] = "sample_agents"
 os.environ["GRISTMILL_DATA_DIR"] = tempfile.mkdtemp(prefix="gm-data-")
+atexit.register(shutil.rmtree, os.environ["GRISTMILL_DATA_DIR"], ignore_errors=True)
 os.environ.setdefault("GRISTMILL_LEASE_TIMEOUT_S", "4")
 os.environ.setdefault("GRISTMILL_HEARTBEAT_S", "0.5")
 

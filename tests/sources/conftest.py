@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import shutil
@@ -15,10 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-
-OBJECTS = tempfile.mkdtemp(prefix="gm-objects-")
-os.environ.setdefault("GRISTMILL_OBJECT_STORE_URL", Path(OBJECTS).as_uri())
-atexit.register(shutil.rmtree, OBJECTS, ignore_errors=True)
 
 BIN = Path("/usr/lib/postgresql/15/bin")
 SHARED = Path(os.environ.get("GRISTMILL_SECURITY_CASES", Path(__file__).parents[3] / "shared/data/security"))
