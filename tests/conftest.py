@@ -21,7 +21,6 @@ from typing import Any
 os.environ["GRISTMILL_EGRESS_ALLOW"] = "loopback"
 os.environ["GRISTMILL_PYTHON_AGENTS"] = "sample_agents"
 os.environ["GRISTMILL_DATA_DIR"] = tempfile.mkdtemp(prefix="gm-data-")
-atexit.register(shutil.rmtree, os.environ["GRISTMILL_DATA_DIR"], ignore_errors=True)
 os.environ.setdefault("GRISTMILL_LEASE_TIMEOUT_S", "4")
 os.environ.setdefault("GRISTMILL_HEARTBEAT_S", "0.5")
 
@@ -39,6 +38,8 @@ from gristmill.base.config import Settings, settings
 from gristmill.base.db import Database
 from gristmill.base.migrate import migrate
 from gristmill.engine.postgres import EmbeddedPostgres
+
+atexit.register(shutil.rmtree, os.environ["GRISTMILL_DATA_DIR"], ignore_errors=True)
 
 WAIT_S = 30.0
 LOOK_S = 0.02
