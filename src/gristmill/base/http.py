@@ -27,7 +27,6 @@ log = get_log("http")
 
 INT64_MAX = 2**63 - 1
 PROBLEM = "application/problem+json"
-DOCS_ERRORS = "https://gristmill.invalid/errors/"
 REQUEST_ID_CHARS_MAX = 64
 NDJSON = "application/x-ndjson"
 

@@ -25,7 +25,7 @@ from gristmill.base.paging import CursorPage
 from gristmill.batches import quote as quotes
 from gristmill.batches import service
 from gristmill.batches.export import FORMATS, export
-from gristmill.batches.intake import rows_of_items, rows_of_ndjson
+from gristmill.batches.intake import EXTERNAL_ID_CHARS_MAX, rows_of_items, rows_of_ndjson
 from gristmill.batches.model import (
     PRIORITY_DEFAULT,
     SELECTED_ROWS_MAX,
@@ -149,8 +149,8 @@ def _order(
 
 def _check_external_ids(ids: list[str]) -> None:
     for index, item in enumerate(ids):
-        if len(item) > 200 or "\x00" in item:  # noqa: PLR2004 - said in the message
-            message = "must be a text of at most 200 characters"
+        if len(item) > EXTERNAL_ID_CHARS_MAX or "\x00" in item:
+            message = f"must be a text of at most {EXTERNAL_ID_CHARS_MAX} characters"
             raise Invalid(f"`external_ids.{index}` {message}.", errors=(FieldError(f"external_ids.{index}", message),))
 
 

@@ -24,7 +24,6 @@ LOOK_S = 0.25
 FLUSH_S_MAX = 0.05
 """Longest time that a finished row waits to be saved together with others."""
 ROW_INSERT_CHUNK = 5_000
-NAME_CHARS_MAX = 200
 PRIORITY_DEFAULT = 100
 LOSSES_SUSPECT = 2
 """A row that was held by this many workers when they died may be what killed them: it runs last, and alone."""

@@ -219,8 +219,7 @@ class Sitting:
         """This worker drains while rows are left: let another take the seat."""
         batch = run_store.claim_batch(tx, self._facts.batch_id)
         if batch and batch["status"] in LIVE and batch["epoch"] == self._facts.epoch:
-            key = f"handed-over-by-{self._facts.worker_id}"
-            enqueue_seat(tx, batch, key=key)
+            enqueue_seat(tx, batch, key=f"handed-over-by-{self._facts.worker_id}")
 
     def _read(self, result: steps.StepResult) -> None:
         """Read the claimed rows, once the batch's lock is free again for others."""
@@ -272,8 +271,8 @@ def take_over(tx: Tx, worker_id: UUID) -> None:
         count = steps.give_back(tx, batch, worker_id, keep={}, lost=True)
         run_store.delete_seat(tx, batch["id"], worker_id)
         after = run_store.claim_batch(tx, batch["id"])
-        if after and after["pending"] == 0 and after["running"] == 0 and after["status"] in steps.CLOSABLE:
-            steps.close(tx, after)
+        if after:
+            steps.close_if_over(tx, after)
         log.info("rows taken over", batch=str(batch["id"]), worker=str(worker_id), rows=count)
 
 

@@ -144,9 +144,7 @@ def _go(tx: Tx, organization_id: int, batch_id: UUID) -> Batch:
     batch = store.find_batch(tx, organization_id, batch_id, lock=True)
     if batch is None:
         raise BatchNotFound(f"There is no batch {batch_id}.")
-    if batch["pending"] == 0 and batch["running"] == 0:
-        steps.close(tx, batch)
-    else:
+    if not steps.close_if_over(tx, batch):
         for seat in range(min(SEATS_MAX, -(-batch["pending"] // ROWS_PER_SEAT_MIN) or 1)):
             enqueue_seat(tx, batch, key=str(seat))
     return get(tx, organization_id, batch_id)

@@ -89,8 +89,7 @@ def step(
     if finished:
         refused = save(tx, batch, facts, finished, pace, limits["concurrency"])
         batch = run_store.claim_batch(tx, facts.batch_id) or batch
-    if batch["pending"] == 0 and batch["running"] == 0 and batch["status"] in CLOSABLE:
-        close(tx, batch)
+    if close_if_over(tx, batch):
         return StepResult(live=False, refused=refused)
     if batch["status"] not in LIVE or batch["epoch"] != facts.epoch:
         run_store.shrink_seat(tx, facts.batch_id, facts.worker_id, facts.epoch, in_flight)
@@ -374,6 +373,14 @@ def pause(tx: Tx, batch: dict[str, Any], reason: str, message: str) -> None:
     """Stop claiming; rows in flight finish."""
     store.update_status(tx, batch["id"], status="paused", reason=reason, message=message)
     _emit(tx, batch, "agent.batch.paused", "paused", reason=reason, message=message)
+
+
+def close_if_over(tx: Tx, batch: dict[str, Any]) -> bool:
+    """Complete a batch whose last row has ended; answers whether it was so."""
+    over = batch["pending"] == 0 and batch["running"] == 0 and batch["status"] in CLOSABLE
+    if over:
+        close(tx, batch)
+    return over
 
 
 def close(tx: Tx, batch: dict[str, Any]) -> None:

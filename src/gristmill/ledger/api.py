@@ -19,8 +19,6 @@ from gristmill.tables import write_csv
 
 router = APIRouter(prefix="/api/v1", tags=["Money"])
 
-CSV_ROWS_MAX = 100_000
-
 
 class TopUp(BaseModel):
     """Money to add."""
