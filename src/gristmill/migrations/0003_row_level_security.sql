@@ -1,19 +1,20 @@
 -- The second wall between tenants: even a query that forgot its WHERE sees one organization.
-DO $$
-DECLARE name text;
+-- A later migration calls this for each table it makes.
+CREATE FUNCTION app_tenant_table(name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    FOREACH name IN ARRAY ARRAY['api_key', 'login', 'idempotency', 'ledger_account', 'ledger_entry', 'event',
-        'data_source', 'data_source_snapshot', 'agent', 'agent_day', 'batch', 'batch_row', 'batch_progress',
-        'seat', 'pace']
-    LOOP
-        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('CREATE POLICY tenant ON %I TO gristmill_app'
-            ' USING (organization_id = (SELECT app_organization()))'
-            ' WITH CHECK (organization_id = (SELECT app_organization()))', name);
-        EXECUTE format('CREATE POLICY system ON %I TO gristmill_system USING (true) WITH CHECK (true)', name);
-    END LOOP;
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+    EXECUTE format('CREATE POLICY tenant ON %I TO gristmill_app'
+        ' USING (organization_id = (SELECT app_organization()))'
+        ' WITH CHECK (organization_id = (SELECT app_organization()))', name);
+    EXECUTE format('CREATE POLICY system ON %I TO gristmill_system USING (true) WITH CHECK (true)', name);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO gristmill_app, gristmill_system', name);
 END $$;
+REVOKE ALL ON FUNCTION app_tenant_table(text) FROM PUBLIC;
+
+SELECT app_tenant_table(name) FROM unnest(ARRAY['api_key', 'login', 'idempotency', 'ledger_account', 'ledger_entry',
+    'event', 'data_source', 'data_source_snapshot', 'agent', 'agent_day', 'batch', 'batch_row', 'batch_progress',
+    'seat', 'pace']) AS name;
 
 ALTER TABLE organization ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organization FORCE ROW LEVEL SECURITY;
