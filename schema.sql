@@ -10,6 +10,19 @@ CREATE FUNCTION public.app_organization() RETURNS bigint
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT nullif(current_setting('gristmill.organization_id', true), '')::bigint $$;
 
+CREATE FUNCTION public.app_tenant_table(name text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+    EXECUTE format('CREATE POLICY tenant ON %I TO gristmill_app'
+        ' USING (organization_id = (SELECT app_organization()))'
+        ' WITH CHECK (organization_id = (SELECT app_organization()))', name);
+    EXECUTE format('CREATE POLICY system ON %I TO gristmill_system USING (true) WITH CHECK (true)', name);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO gristmill_app, gristmill_system', name);
+END $$;
+
 CREATE TABLE public.agent (
     id bigint NOT NULL,
     organization_id bigint NOT NULL,
@@ -618,6 +631,8 @@ GRANT USAGE ON SCHEMA public TO gristmill_system;
 REVOKE ALL ON FUNCTION public.app_analyze_rows() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.app_analyze_rows() TO gristmill_app;
 GRANT ALL ON FUNCTION public.app_analyze_rows() TO gristmill_system;
+
+REVOKE ALL ON FUNCTION public.app_tenant_table(name text) FROM PUBLIC;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.agent TO gristmill_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.agent TO gristmill_system;

@@ -149,8 +149,8 @@ NO_TENANT = {"organization": "is the tenant", "worker": "serves all tenants", "e
 
 
 def secured() -> set[str]:
-    """Tables with row-level security: named one by one, or in a list that a loop goes through."""
-    lists = " ".join(re.findall(r"FOREACH \w+ IN ARRAY ARRAY\[(.*?)\]", migrations(), re.DOTALL))
+    """Tables with row-level security: named one by one, or given to `app_tenant_table`."""
+    lists = " ".join(re.findall(r"SELECT app_tenant_table\((.*?;)", migrations(), re.DOTALL))
     single = re.findall(r"ALTER TABLE (\w+) FORCE ROW LEVEL SECURITY", migrations())
     return {*re.findall(r"'(\w+)'", lists), *single}
 

@@ -1,0 +1,2 @@
+-- Secrets, subscriptions, deliveries, channels, pending items.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Mappings of columns to fields.
+SELECT 1;

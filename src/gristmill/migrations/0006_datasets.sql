@@ -1,0 +1,2 @@
+-- Datasets, their versions, records, chunks and embeddings.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Connectors, syncs, the ledger of objects, inventory.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Enrichment jobs, provider answers, payments.
+SELECT 1;
