@@ -116,6 +116,8 @@ def test_every_page_in_both_themes_wide_and_narrow(
             "failed-row": f"/dashboard/batches/{batch}/rows/{rows[1]['id']}",
             "agents": "/dashboard/agents",
             "agent": f"/dashboard/agents/{agent.id}",
+            "agent-review": f"/dashboard/agents/{agent.id}?data_source_id={source}",
+            "agent-settings": f"/dashboard/agents/{agent.id}?tab=settings",
             "sources": "/dashboard/sources",
             "source": f"/dashboard/sources/{source}",
         },

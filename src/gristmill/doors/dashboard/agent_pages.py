@@ -1,19 +1,28 @@
-"""Agents, to read."""
+"""Agents: the list, and the page of one with its tabs."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from typing import Annotated
 
-from gristmill import agents, batches
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from gristmill import agents
 from gristmill.base.http import Id, PageNumber
+from gristmill.doors.dashboard import agent_batch, agent_settings
+from gristmill.doors.dashboard.agent_tabs import TABS, Tab, show_tab
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 from gristmill.doors.dashboard.render import html
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+router.routes.extend(agent_batch.router.routes)
 
 PER_PAGE = 50
-RECENT_MAX = 10
+TABS.update(
+    batch=Tab("batch", "Batch", agent_batch.values),
+    settings=Tab("settings", "Settings", agent_settings.values),
+)
+FIRST = "batch"
 
 
 @router.get("/dashboard/agents")
@@ -32,12 +41,16 @@ def list_agents(request: Request, page: PageNumber = 1) -> Response:
 
 
 @router.get("/dashboard/agents/{agent_id}")
-def show_agent(agent_id: Id, request: Request) -> Response:
-    """An agent's settings and its latest batches."""
+def show_agent(agent_id: Id, request: Request, tab: Annotated[str, Query(max_length=40)] = FIRST) -> Response:
+    """An agent with one of its tabs."""
+    name = tab if tab in TABS else FIRST
+    more = agent_batch.review_of_address(agent_id, request) if name == "batch" else {}
     with open_visit(request) as visit:
-        agent = agents.get(visit.tx, visit.organization_id, agent_id)
-        recent = batches.list_batches(
-            visit.tx, visit.organization_id, agent_id=agent_id, status=None, cursor=None, limit=RECENT_MAX
-        )
-        shell = visit.shell("agents", f"/dashboard/agents/{agent_id}")
-    return html("agent.html", shell=shell, agent=agent, recent=recent, base_url=str(request.base_url).rstrip("/"))
+        return show_tab(visit, agent_id, name, request, **more)
+
+
+@router.get("/dashboard/agents/{agent_id}/{part}")
+def after_change(agent_id: Id, part: str) -> Response:
+    """Where the page of a refused change was shown: loading it again leads back to the agent."""
+    tab = {"items": "batch", "batches": "batch"}.get(part, part)
+    return RedirectResponse(f"/dashboard/agents/{agent_id}?tab={tab if tab in TABS else FIRST}", status_code=303)

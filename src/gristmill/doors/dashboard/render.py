@@ -58,6 +58,7 @@ def _environment() -> Environment:
         bar=words.bar,
         batch_word=words.batch_word,
         ended_rows=words.ended_rows,
+        example_items=words.example_items,
         row_words=words.ROW_WORDS,
         what_next=words.WHAT_NEXT,
         version=__version__,

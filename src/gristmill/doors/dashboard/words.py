@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from gristmill.agents import Agent
 from gristmill.batches import Batch
 from gristmill.batches.model import LIVE, RowStatus
 
@@ -109,6 +111,17 @@ def title_of(batch: Batch) -> str:
     if batch.name or origin:
         return batch.name or str(origin)
     return f"{batch.agent_name}, {batch.created_at.day} {batch.created_at:%b %H:%M}"
+
+
+_EXAMPLES = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}
+EXAMPLE_FIELDS_MAX = 4
+
+
+def example_items(agent: Agent, key: str = "") -> str:
+    """One row such as the agent takes, as JSON: its required fields, else its first ones. Under `key`, when given."""
+    needed = [item for item in agent.input_fields if item.required] or list(agent.input_fields)
+    row = {item.name: _EXAMPLES.get(item.type, "...") for item in needed[:EXAMPLE_FIELDS_MAX]} or {"name": "..."}
+    return json.dumps({key: [row]} if key else [row], ensure_ascii=False)
 
 
 def ended_rows(batch: Batch) -> int:
