@@ -23,7 +23,7 @@ from gristmill.agents.model import (
     Template,
 )
 from gristmill.agents.runtimes import runtimes
-from gristmill.base.http import Id, PageNumber, PerPage, problem_responses
+from gristmill.base.http import Id, PageNumber, PerPage, problem_responses, shared
 from gristmill.base.money import parse_usd
 from gristmill.base.paging import Page
 from gristmill.identity.api import AdminCall, AnyCall, OnceGuard, open_call
@@ -203,7 +203,7 @@ async def run_agent(agent_id: Id, body: RunBody, request: Request) -> service.Tr
             return service.get(call.tx, call.organization_id, agent_id), call.organization_id
 
     agent, organization_id = await asyncio.to_thread(load)
-    return await service.try_row(agent, organization_id, body.input)
+    return await service.try_row(agent, organization_id, body.input, database=shared(request).database)
 
 
 @router.get("/agent_templates", summary="List templates", responses=problem_responses())

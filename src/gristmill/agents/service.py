@@ -27,7 +27,7 @@ from gristmill.agents.model import (
 from gristmill.agents.runtimes import RowCall, RowResult, RuntimeContext, runtimes
 from gristmill.agents.templates import TEMPLATES
 from gristmill.base.config import settings
-from gristmill.base.db import Tx
+from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Conflict, Error, FieldError, Invalid, NotFound, PluginError
 from gristmill.base.ids import uuid7
 from gristmill.base.paging import Page, page_of
@@ -175,7 +175,9 @@ class Trial:
     """What the runtime said that it cost, never above the agent's price; null when it said nothing. Not billed."""
 
 
-async def try_row(agent: Agent, organization_id: int, row: dict[str, Any], *, local: bool = False) -> Trial:
+async def try_row(
+    agent: Agent, organization_id: int, row: dict[str, Any], *, local: bool = False, database: Database | None = None
+) -> Trial:
     """Run one row, one attempt, nothing stored. Raises `Invalid` when the row lacks required fields."""
     value = input_of(row, {}, agent.input_fields)
     wrong = check_input(value, agent.input_fields)
@@ -183,8 +185,8 @@ async def try_row(agent: Agent, organization_id: int, row: dict[str, Any], *, lo
         raise Invalid("The row lacks what the agent needs.", errors=tuple(wrong))
     runtime = runtimes.get(agent.runtime)
     config = parse_config(runtime.Config, agent.config)
-    context = _context(agent.name, organization_id, 1, local=local)
-    call = RowCall(uuid7(), 1, 1, value, agent.timeout_s)
+    context = RuntimeContext(settings(), organization_id, agent.name, 1, local, agent.id, database)
+    call = RowCall(uuid7(), 1, 1, value, agent.timeout_s, last=True)
     started = time.monotonic()
     result, failure = await _attempt(runtime.open(config, context), call)
     elapsed = int((time.monotonic() - started) * 1000)

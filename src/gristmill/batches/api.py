@@ -306,7 +306,7 @@ async def quote_batch(agent_id: Id, body: QuoteBody, request: Request) -> Quote:
     agent, survey, reused, organization_id = await asyncio.to_thread(look)
     pilot = None
     if body.pilot_rows and survey.sample:
-        pilot = await quotes.run_pilot(agent, organization_id, survey.sample, body.pilot_rows)
+        pilot = await quotes.run_pilot(agent, organization_id, survey.sample, body.pilot_rows, shared(request).database)
     return quotes.quote(survey, agent, reused=reused, pilot=pilot)
 
 

@@ -136,6 +136,7 @@ class Calls:
             row.tries + 1,
             row.input,
             self._limits.timeout_s,
+            last=row.tries + 1 >= self._limits.retry.max_attempts,
         )
 
     def _finish(self, row: Claimed, outcome: RowResult | PluginError, elapsed_s: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gristmill.agents import Agent, input_of, try_row
 from gristmill.agents.model import check_input
-from gristmill.base.db import Tx
+from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Error, FieldError
 from gristmill.base.money import usd
 from gristmill.batches import store
@@ -158,12 +158,14 @@ def quote(survey: Survey, agent: Agent, *, reused: int, pilot: tuple[Pilot, list
 
 
 async def run_pilot(
-    agent: Agent, organization_id: int, sample: list[dict[str, Any]], rows: int
+    agent: Agent, organization_id: int, sample: list[dict[str, Any]], rows: int, database: Database
 ) -> tuple[Pilot, list[int]]:
     """Run a few rows for real, unbilled: the pilot and what each row would have cost."""
     step = max(1, len(sample) // max(1, min(rows, PILOT_ROWS_MAX)))
     chosen = sample[::step][: min(rows, PILOT_ROWS_MAX)]
-    trials = await asyncio.gather(*(try_row(agent, organization_id, row) for row in chosen), return_exceptions=True)
+    trials = await asyncio.gather(
+        *(try_row(agent, organization_id, row, database=database) for row in chosen), return_exceptions=True
+    )
     counts = {"succeeded": 0, "empty": 0, "failed": 0}
     costs: list[int] = []
     durations: list[int] = []

@@ -66,7 +66,16 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
         config = parse_config(runtime.Config, agent["config"])
         concurrency = await _until_back(context, organization_id, lambda tx: _concurrency(tx, batch["agent_id"]))
         opening = runtime.open(
-            config, RuntimeContext(context.settings, organization_id, agent["name"], concurrency, local)
+            config,
+            RuntimeContext(
+                context.settings,
+                organization_id,
+                agent["name"],
+                concurrency,
+                local,
+                batch["agent_id"],
+                context.database,
+            ),
         )
         async with opening as function:
             limits = CallLimits(

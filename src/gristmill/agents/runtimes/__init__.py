@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from gristmill.base.config import Settings
+from gristmill.base.db import Database
 from gristmill.base.kinds import Family
 
 
@@ -28,6 +29,8 @@ class RowCall:
     attempt: int
     input: dict[str, Any]
     timeout_s: float
+    last: bool = False
+    """No further attempt follows when this one fails: better half a result than none."""
 
 
 @dataclass(slots=True)
@@ -57,6 +60,11 @@ class RuntimeContext:
     """Most calls at a time; for sizing pools."""
     local: bool = False
     """True in the process of `gristmill run`, whose user may run any Python of theirs."""
+    agent_id: int | None = None
+    """None before the agent is saved."""
+    database: Database | None = None
+    """For runtimes that read what the agent owns; None where a config is only checked. Every transaction is short and
+    never open during a call."""
 
 
 class Runtime(Protocol):
