@@ -10,13 +10,12 @@ values become cells.
 from gristmill.tables.flatten import cell, flatten, order_columns
 from gristmill.tables.infer import infer, typed
 from gristmill.tables.model import (
-    Batch,
     Column,
     Dialect,
     Hints,
     Receipt,
     Reject,
-    Table,
+    RowGroup,
     TooLargeToRead,
     Type,
     Unreadable,
@@ -25,15 +24,16 @@ from gristmill.tables.model import (
 )
 from gristmill.tables.read import read_table
 from gristmill.tables.sniff import sniff
+from gristmill.tables.table import Table
 from gristmill.tables.writers import guard, unguard, write_csv, write_jsonl
 
 __all__ = [
-    "Batch",
     "Column",
     "Dialect",
     "Hints",
     "Receipt",
     "Reject",
+    "RowGroup",
     "Table",
     "TooLargeToRead",
     "Type",

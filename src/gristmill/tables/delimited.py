@@ -17,16 +17,16 @@ from gristmill.tables.infer import SAMPLE_ROWS, infer, shape
 from gristmill.tables.layout import FOOTER_RECORDS_MAX, Tail, count_footers, is_blank, table_width
 from gristmill.tables.model import (
     REJECT_BYTES_MAX,
-    Batch,
     Column,
     Dialect,
-    Log,
     Reject,
+    RowGroup,
     TooLargeToRead,
     unique_names,
 )
 from gristmill.tables.records import QUOTED_CHARS_MAX, RECORD_CHARS_MAX, Block, Grammar, split_records
 from gristmill.tables.source import Source
+from gristmill.tables.table import Log
 
 COLUMNS_MAX = 16_384
 """Columns a table may have."""
@@ -80,9 +80,9 @@ class DelimitedReader:
             for index, (name, original) in enumerate(zip(unique_names(originals), originals, strict=True))
         )
 
-    def batches(self, log: Log) -> Iterator[Batch]:
-        """See model.Reader."""
-        return _Pass(self, log).batches()
+    def groups(self, log: Log) -> Iterator[RowGroup]:
+        """See table.Reader."""
+        return _Pass(self, log).groups()
 
     def pieces(self, log: Log) -> Iterator[Piece]:
         """The file as records, a chunk at a time. A record still open at the end of a chunk waits."""
@@ -142,19 +142,19 @@ class _Pass:
         self.typed = [index for index, kind in enumerate(kinds[:-1]) if kind != "text"]
         self.last_is_text = bool(kinds) and kinds[-1] == "text"
 
-    def batches(self) -> Iterator[Batch]:
+    def groups(self) -> Iterator[RowGroup]:
         for piece in self.reader.pieces(self.log):
             lines, rows, tail = self.fit(piece)
             if lines:
                 self.yielded += len(lines)
-                yield Batch(lines, rows)
+                yield RowGroup(lines, rows)
             self.tail = tail
         footers = count_footers(self.tail, self.yielded)
         kept = self.tail[: len(self.tail) - footers]
         for item in self.tail[len(kept) :]:
             self.reject(item.line, item.raw, "A total or a note under the table.", footer=True)
         if kept:
-            yield Batch([item.line for item in kept], [item.row for item in kept])
+            yield RowGroup([item.line for item in kept], [item.row for item in kept])
 
     def fit(self, piece: Piece) -> tuple[list[int], list[list[str]], list[Tail]]:
         """Rows that are surely no footers, and the new tail."""

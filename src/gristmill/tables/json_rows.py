@@ -21,22 +21,22 @@ from gristmill.tables.flatten import COLUMNS_MAX, cell, flatten, order_columns
 from gristmill.tables.infer import SAMPLE_ROWS, infer
 from gristmill.tables.model import (
     REJECT_BYTES_MAX,
-    Batch,
     Column,
     Dialect,
-    Log,
     Reject,
+    RowGroup,
     TooLargeToRead,
     Unreadable,
     unique_names,
 )
 from gristmill.tables.source import Source
+from gristmill.tables.table import Log
 
 WHOLE_BYTES_MAX = 16 * 1024 * 1024
 """A JSON file up to here is parsed at once."""
 RECORD_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of one element or line."""
-BATCH_ROWS = 1_000
+GROUP_ROWS = 1_000
 """Rows handed out at a time."""
 SEARCH_DEPTH_MAX = 8
 """How deep an array of rows may lie inside of objects."""
@@ -69,19 +69,19 @@ class JsonReader:
         self.columns = self._find_columns()
         self.header: list[str] | None = [column.original for column in self.columns]
 
-    def batches(self, log: Log) -> Iterator[Batch]:
-        """See model.Reader."""
+    def groups(self, log: Log) -> Iterator[RowGroup]:
+        """See table.Reader."""
         names = [column.original for column in self.columns]
         lines: list[int] = []
         rows: list[list[str]] = []
         for number, value in self._objects(log):
             lines.append(number)
             rows.append([cell(value.get(name)) for name in names])
-            if len(rows) >= BATCH_ROWS:
-                yield Batch(lines, rows)
+            if len(rows) >= GROUP_ROWS:
+                yield RowGroup(lines, rows)
                 lines, rows = [], []
         if rows:
-            yield Batch(lines, rows)
+            yield RowGroup(lines, rows)
 
     def _find_columns(self) -> tuple[Column, ...]:
         names: dict[str, None] = {}

@@ -1,20 +1,20 @@
-"""The nouns of a table: Dialect, Column, Reject, Receipt, and the Table that reads itself."""
+"""The nouns of a table: Dialect, Column, Reject, Receipt, RowGroup, and the names of columns."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Literal, NamedTuple, Protocol, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 from gristmill.base.errors import Error, TooLarge
 
 type_names = ("int", "float", "bool", "date", "phone", "email", "url", "zip", "text")
 Type = Literal["int", "float", "bool", "date", "phone", "email", "url", "zip", "text"]
-Format = Literal["delimited", "json", "jsonl"]
+Format = Literal["delimited", "json", "jsonl", "xlsx", "xls", "xlsb", "ods", "parquet"]
+Compression = Literal["", "gzip", "zip", "zstd"]
 
 REJECTS_KEPT_MAX = 10_000
 """Rejects kept with their bytes; the receipt counts the rest."""
@@ -42,10 +42,14 @@ class TooLargeToRead(TooLarge):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the bytes of one file are to be read. For JSON only format, compression and encoding count."""
+    """How the bytes of one file are to be read.
+
+    Delimited text uses everything but `sheet`, JSON format, compression and encoding, workbooks format, compression,
+    sheet, preamble and header, Parquet format and compression.
+    """
 
     format: Format = "delimited"
-    compression: Literal["", "gzip"] = ""
+    compression: Compression = ""
     encoding: str = "utf-8"
     """A Python codec name; `utf-8-sig` and `utf-16` where the file has a byte order mark."""
     delimiter: str = ","
@@ -62,6 +66,8 @@ class Dialect:
     """Records (blank ones included) before the header, or before the first row where there is none."""
     header: bool = True
     """Whether the first record after the preamble names the columns."""
+    sheet: str = ""
+    """The sheet of a workbook, or the file of a zip archive; empty where there are none."""
     confidence: Mapping[str, float] = field(default_factory=dict[str, float])
     """Guessed field -> 0..1. A field that was given, not guessed, has 1.0."""
 
@@ -132,140 +138,12 @@ class Receipt:
     """Whether the file was read to its end."""
 
 
-class Log:
-    """The receipt and rejects of one pass while it runs."""
-
-    def __init__(self, warnings: Iterable[str] = ()) -> None:
-        self.header = self.preamble = self.rows = self.blank = self.physical_lines = 0
-        self.rejected = self.footers = 0
-        self.rejects: list[Reject] = []
-        self.warnings: dict[str, int] = dict.fromkeys(warnings, 1)
-        self.complete = False
-
-    def reject(self, reject: Reject) -> None:
-        """Count a reject and keep it while there is room."""
-        self.rejected += 1
-        self.footers += reject.kind == "footer"
-        if len(self.rejects) < REJECTS_KEPT_MAX:
-            self.rejects.append(reject)
-
-    def note(self, message: str) -> None:
-        """Count a warning; the same message is told once, with the number of times."""
-        if message in self.warnings or len(self.warnings) < WARNINGS_MAX:
-            self.warnings[message] = self.warnings.get(message, 0) + 1
-
-    def receipt(self) -> Receipt:
-        """What was read so far."""
-        return Receipt(
-            lines=self.header + self.preamble + self.rows + self.rejected + self.blank,
-            header=self.header,
-            preamble=self.preamble,
-            rows=self.rows,
-            rejects=self.rejected,
-            footers=self.footers,
-            blank=self.blank,
-            physical_lines=self.physical_lines,
-            warnings=tuple(text if n == 1 else f"{text} ({n} times)" for text, n in self.warnings.items()),
-            complete=self.complete,
-        )
-
-
-class Batch(NamedTuple):
+class RowGroup(NamedTuple):
     """Some rows in a row. Every row has exactly one cell per column."""
 
     lines: list[int]
     """1-based line where each row starts."""
     rows: list[list[str]]
-
-
-class Reader(Protocol):
-    """A format: knows its columns after the head and yields all rows of a fresh pass."""
-
-    @property
-    def header(self) -> list[str] | None:
-        """The header cells as in the file."""
-        ...
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The columns every row is padded to."""
-        ...
-
-    @property
-    def dialect(self) -> Dialect:
-        """What was guessed or given."""
-        ...
-
-    def batches(self, log: Log) -> Iterator[Batch]:
-        """Read from the start, counting into `log`. Raises Unreadable or TooLargeToRead."""
-        ...
-
-
-class Table:
-    """Rows of text cells with named columns, read anew from the source by every iterator.
-
-    Memory stays flat: only a head for guessing and one batch are held. Iterators of one table may not
-    run at the same time when the source is a stream.
-    """
-
-    def __init__(self, reader: Reader, warnings: Iterable[str] = ()) -> None:
-        self._reader = reader
-        self._warnings = tuple(warnings)
-        self._log = Log(self._warnings)
-
-    @property
-    def header(self) -> list[str] | None:
-        """The header cells as in the file (for JSON the keys), None when there is no header."""
-        return self._reader.header
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """One for each cell of a row."""
-        return self._reader.columns
-
-    @property
-    def dialect(self) -> Dialect:
-        """How the file is read, with the confidence of every guess."""
-        return self._reader.dialect
-
-    @property
-    def rejects(self) -> list[Reject]:
-        """Records of the latest pass that are no rows, at most REJECTS_KEPT_MAX."""
-        return self._log.rejects
-
-    @property
-    def receipt(self) -> Receipt:
-        """Counts of the latest pass; `complete` after an iterator ran to the end of the file."""
-        return self._log.receipt()
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash that is equal for equal headers, whatever their case, spacing and punctuation.
-
-        32 hex digits. Tables without a header share one fingerprint per number of columns.
-        """
-        return fingerprint([column.original for column in self.columns])
-
-    def batches(self) -> Iterator[Batch]:
-        """Rows with their line numbers, many at a time: the fastest way to read."""
-        log = self._log = Log(self._warnings)
-        for batch in self._reader.batches(log):
-            log.rows += len(batch.rows)
-            yield batch
-        log.complete = True
-
-    def records(self) -> Iterator[list[str]]:
-        """Rows as lists of text; header, preamble, blank rows and footers are left out."""
-        return chain.from_iterable(batch.rows for batch in self.batches())
-
-    def numbered(self) -> Iterator[tuple[int, list[str]]]:
-        """(1-based line where the row starts, its cells)."""
-        return chain.from_iterable(zip(batch.lines, batch.rows, strict=True) for batch in self.batches())
-
-    def rows(self) -> Iterator[dict[str, str]]:
-        """Rows as dicts by column name."""
-        names = [column.name for column in self.columns]
-        return (dict(zip(names, row, strict=True)) for row in self.records())
 
 
 def unique_names(header: list[str]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import BinaryIO
 from gristmill.base.errors import Invalid
 from gristmill.tables.delimited import DelimitedReader
 from gristmill.tables.json_rows import JsonReader
-from gristmill.tables.model import Dialect, Format, Hints, Table, Unreadable
+from gristmill.tables.model import Dialect, Format, Hints, Unreadable
 from gristmill.tables.sniff import sniff
 from gristmill.tables.source import Source
+from gristmill.tables.table import Table
 
 _SUFFIXES: dict[str, Format] = {
     ".csv": "delimited",

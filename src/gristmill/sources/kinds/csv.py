@@ -98,7 +98,7 @@ def read_whole(text: str, hints: DialectHints, encoding: str, notes: list[str]) 
         table = read_table(text.encode(), dialect=hints.hints())
     except UnsupportedFormat as error:
         raise Unreadable(error.message) from None
-    for _batch in table.batches():
+    for _group in table.groups():
         pass
     found = table.receipt
     receipt = TableReceipt(

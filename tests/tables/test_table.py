@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pyarrow as pa
+
+from gristmill.tables import read_table
+
+
+def test_batches_are_arrow_and_all_text() -> None:
+    table = read_table(b"id,name,name\n007,Zo\xc3\xab,x\n8,,y\n")
+    batches = list(table.batches())
+    fields = [(field.name, str(field.type)) for field in batches[0].schema]
+    assert fields == [("id", "string"), ("name", "string"), ("name_2", "string")]
+    assert pa.Table.from_batches(batches).to_pydict() == {"id": ["007", "8"], "name": ["Zoë", ""], "name_2": ["x", "y"]}
+    assert table.receipt.rows == 2
+    assert table.receipt.complete
+
+
+def test_groups_have_line_numbers() -> None:
+    table = read_table(b'a,b\n1,"x\ny"\n2,z\n')
+    assert [(group.lines, group.rows) for group in table.groups()] == [([2, 4], [["1", "x\ny"], ["2", "z"]])]
