@@ -119,7 +119,8 @@ def test_every_page_in_both_themes_wide_and_narrow(
             "agent-review": f"/dashboard/agents/{agent.id}?data_source_id={source}",
             "agent-settings": f"/dashboard/agents/{agent.id}?tab=settings",
             "sources": "/dashboard/sources",
-            "source": f"/dashboard/sources/{source}",
+            "source": f"/dashboard/sources/{source}?agent_id={agent.id}",
+            "source-new": "/dashboard/sources/new",
         },
     )
     chrome.call("Network.clearBrowserCookies")

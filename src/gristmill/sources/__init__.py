@@ -3,7 +3,9 @@
 A batch takes its rows in two steps: `get` (and `find_snapshot`) in a short transaction, then `open_rows` outside any.
 """
 
+from gristmill.sources.kinds.postgres import env_keys
 from gristmill.sources.model import (
+    DefaultMapping,
     Draft,
     Host,
     OpenedRows,
@@ -35,6 +37,7 @@ from gristmill.sources.service import (
 )
 
 __all__ = [
+    "DefaultMapping",
     "Draft",
     "Host",
     "OpenedRows",
@@ -50,6 +53,7 @@ __all__ = [
     "create",
     "delete",
     "delete_objects",
+    "env_keys",
     "find_snapshot",
     "get",
     "host_of",
