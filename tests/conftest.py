@@ -38,6 +38,7 @@ from gristmill.base.config import Settings, settings
 from gristmill.base.db import Database
 from gristmill.base.migrate import migrate
 from gristmill.engine.postgres import EmbeddedPostgres
+from s3_server import NoServer, S3Server
 
 atexit.register(shutil.rmtree, os.environ["GRISTMILL_DATA_DIR"], ignore_errors=True)
 
@@ -237,6 +238,23 @@ def agent_server() -> Iterator[AgentServer]:
     server = AgentServer().start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server; the test is skipped where it can't be installed."""
+    try:
+        server = S3Server()
+    except NoServer as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """A bucket of this test's own."""
+    return s3.bucket(f"bucket-{next(_numbers)}")
 
 
 def make_agent(database: Database, organization_id: int, **values: Any) -> Agent:
