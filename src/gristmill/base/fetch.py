@@ -12,12 +12,14 @@ metadata addresses), so the ranges are our own.
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import ipaddress
 import re
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -251,3 +253,17 @@ async def request(
                 raise BodyTooLarge(f"The answer is larger than {body_bytes_max} bytes.")
             chunks.append(chunk)
         return Answer(response.status, response.headers, b"".join(chunks))
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date (RFC 9110, section 10.2.3), or None."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isdigit():
+        return float(text[:9])
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (when.astimezone(UTC) - datetime.now(UTC)).total_seconds())

@@ -5,12 +5,10 @@ The contract with the endpoint, in full: docs/howto/http-agent.md.
 
 from __future__ import annotations
 
-import email.utils
 import os
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -20,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gristmill.agents.runtimes import RowCall, RowFunction, RowResult, RuntimeContext
 from gristmill.base import jsons
 from gristmill.base.errors import Error, Invalid, PluginError
-from gristmill.base.fetch import Egress, http_session, request
+from gristmill.base.fetch import Egress, http_session, request, retry_after_s
 from gristmill.base.money import parse_usd
 
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -132,7 +130,7 @@ async def _call(
             f"The agent answered {answer.status}{_excerpt(answer.body)}",
             permanent=False,
             code=f"http_{answer.status}",
-            retry_after_s=_retry_after(answer.headers.get("Retry-After")),
+            retry_after_s=retry_after_s(answer.headers.get("Retry-After")),
             throttled=answer.status in THROTTLED,
         )
     if not 200 <= answer.status < 300:  # noqa: PLR2004 - the class of successes
@@ -161,20 +159,6 @@ def _cost(header: str | None) -> int | None:
         return parse_usd(header.strip(), COST_HEADER)
     except Invalid as error:
         raise PluginError(error.message, permanent=True, code="bad_answer") from error
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date (RFC 9110, section 10.2.3)."""
-    if header is None:
-        return None
-    text = header.strip()
-    if text.isdigit():
-        return float(text[:9])
-    try:
-        when = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (when.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _excerpt(body: bytes) -> str:
