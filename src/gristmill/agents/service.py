@@ -84,7 +84,10 @@ def check_config(values: dict[str, Any], organization_id: int, *, local: bool) -
     """The runtime's config, checked and with its defaults filled in. Raises `Invalid` with `config.<field>`."""
     runtime = runtimes.get(values["runtime"])
     config = parse_config(runtime.Config, values["config"])
-    runtime.check(config, _context(values["name"], organization_id, values["concurrency"], local=local))
+    context = RuntimeContext(
+        settings(), organization_id, values["name"], values["concurrency"], local, None, values["price_micro_usd"]
+    )
+    runtime.check(config, context)
     return config.model_dump(mode="json")
 
 
@@ -185,7 +188,9 @@ async def try_row(
         raise Invalid("The row lacks what the agent needs.", errors=tuple(wrong))
     runtime = runtimes.get(agent.runtime)
     config = parse_config(runtime.Config, agent.config)
-    context = RuntimeContext(settings(), organization_id, agent.name, 1, local, agent.id, database)
+    context = RuntimeContext(
+        settings(), organization_id, agent.name, 1, local, agent.id, agent.price_micro_usd, database
+    )
     call = RowCall(uuid7(), 1, 1, value, agent.timeout_s, last=True)
     started = time.monotonic()
     result, failure = await _attempt(runtime.open(config, context), call)
@@ -210,10 +215,6 @@ async def _attempt(opening: Any, call: RowCall) -> tuple[RowResult, PluginError 
         return RowResult(None), PluginError(message, permanent=False, code="timed_out")
     except Error as error:
         return RowResult(None), PluginError(error.message, permanent=True, code=error.code)
-
-
-def _context(name: str, organization_id: int, concurrency: int, *, local: bool) -> RuntimeContext:
-    return RuntimeContext(settings(), organization_id, name, concurrency, local)
 
 
 def _check_cron(expression: str | None) -> None:

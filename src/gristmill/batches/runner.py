@@ -74,6 +74,7 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
                 concurrency,
                 local,
                 batch["agent_id"],
+                batch["price_micro_usd"],
                 context.database,
             ),
         )

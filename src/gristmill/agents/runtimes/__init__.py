@@ -62,6 +62,8 @@ class RuntimeContext:
     """True in the process of `gristmill run`, whose user may run any Python of theirs."""
     agent_id: int | None = None
     """None before the agent is saved."""
+    price_micro_usd: int = 0
+    """What one row may cost at most: its hold."""
     database: Database | None = None
     """For runtimes that read what the agent owns; None where a config is only checked. Every transaction is short and
     never open during a call."""
