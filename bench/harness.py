@@ -7,6 +7,7 @@ and processor time are read from /proc.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import json
@@ -37,6 +38,7 @@ LOOK_S = 0.02
 WAIT_S = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+MASTER_KEY = base64.b64encode(os.urandom(32)).decode()
 
 
 # Waiting
@@ -82,6 +84,7 @@ def environment(**more: str) -> dict[str, str]:
         "PYTHONPATH": str(HERE),
         "GRISTMILL_PYTHON_AGENTS": "bench_agents",
         "GRISTMILL_LOG_LEVEL": "error",
+        "GRISTMILL_MASTER_KEY": MASTER_KEY,
         **more,
     }
 

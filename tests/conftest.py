@@ -21,6 +21,7 @@ from typing import Any
 os.environ["GRISTMILL_EGRESS_ALLOW"] = "loopback"
 os.environ["GRISTMILL_PYTHON_AGENTS"] = "sample_agents"
 os.environ["GRISTMILL_DATA_DIR"] = tempfile.mkdtemp(prefix="gm-data-")
+os.environ["GRISTMILL_MASTER_KEY"] = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 os.environ.setdefault("GRISTMILL_LEASE_TIMEOUT_S", "4")
 os.environ.setdefault("GRISTMILL_HEARTBEAT_S", "0.5")
 

@@ -28,6 +28,7 @@ class World:
     batch: str
     row: str
     key: str
+    secret: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,13 @@ def lines() -> list[Line]:
         Line("POST", "/api/v1/api_keys/{key}/rotate", {}, usage),
         Line("DELETE", "/api/v1/api_keys/{key}", None, usage),
         Line("GET", "/api/v1/events", stranger="own"),
+        Line("GET", "/api/v1/secrets", None, usage, "own"),
+        Line("POST", "/api/v1/secrets", {"name": "N", "values": {"token": "N"}}, usage, "own"),
+        Line("GET", "/api/v1/secrets/{secret}", None, usage),
+        Line("PATCH", "/api/v1/secrets/{secret}", {"name": "M"}, usage),
+        Line("POST", "/api/v1/secrets/{secret}/rotate", {"values": {"token": "M"}}, usage),
+        Line("GET", "/api/v1/secrets/{secret}/uses", None, usage),
+        Line("DELETE", "/api/v1/secrets/{secret}", None, usage),
         Line("DELETE", "/api/v1/data_sources/{source}", None, usage),
         Line("DELETE", "/api/v1/agents/{agent}", None, usage),
     ]
@@ -123,12 +131,14 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     wait_for(lambda: owner.get(path).json()["status"] == "completed", "completion")
     row = owner.get(f"{path}/rows").json()["data"][0]
     key = owner.post("/api/v1/api_keys", {"name": "To be rotated"}).json()["key"]
-    return World(agent.id, source["id"], batch["id"], row["id"], key["id"])
+    secret = owner.post("/api/v1/secrets", {"name": "Token", "values": {"token": "0123456789"}}).json()
+    return World(agent.id, source["id"], batch["id"], row["id"], key["id"], secret["id"])
 
 
 def test_every_route_has_a_line(anyone: httpx.Client) -> None:
     document = anyone.get("/openapi.json").json()
     names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key"}
+    names |= {"secret_id": "secret"}
     routes = set()
     for path, methods in document["paths"].items():
         if not path.startswith("/api/"):

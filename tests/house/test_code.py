@@ -37,7 +37,7 @@ FRAMEWORKS = {"fastapi", "starlette"}
 FRAMEWORK_FILES = {"api.py", "pages.py"}
 NO_NOUNS = {"psycopg", "sqlalchemy", "fastapi", "starlette", "aiohttp", "dbos", "yoyo", "obstore", "uvicorn", "socket"}
 """What a model.py must not know: databases, networks, frameworks."""
-FAMILIES = ["agents/runtimes", "sources/kinds"]
+FAMILIES = ["agents/runtimes", "sources/kinds", "vault/key_sources"]
 
 
 @cache
@@ -145,7 +145,12 @@ def tables() -> dict[str, str]:
     return dict(re.findall(r"CREATE TABLE (\w+) \((.*?)^\)", migrations(), re.MULTILINE | re.DOTALL))
 
 
-NO_TENANT = {"organization": "is the tenant", "worker": "serves all tenants", "engine_schema": "one line"}
+NO_TENANT = {
+    "organization": "is the tenant",
+    "worker": "serves all tenants",
+    "engine_schema": "one line",
+    "master_key": "serves all tenants",
+}
 
 
 def secured() -> set[str]:

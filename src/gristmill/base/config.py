@@ -42,6 +42,19 @@ class Settings(BaseSettings):
         None,
         description="Where files are kept, `s3://bucket/prefix` or `file:///folder`; a data folder unless set.",
     )
+    master_key: SecretStr | None = Field(
+        None,
+        description="The key that seals the vault's data keys: 32 bytes in Base64, made by `gristmill vault new-key`. "
+        "Several, separated by commas, newest first, while one takes the place of another.",
+    )
+    master_key_file: Path | None = Field(
+        None,
+        description="A file with master keys, one a line, newest first; `master.key` in the data folder unless set.",
+    )
+    master_key_from: str = Field(
+        "local",
+        description="Where master keys come from: `local` is the two settings above; a plug-in may ask a KMS.",
+    )
     log_format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for machines.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
     lease_timeout_s: float = Field(

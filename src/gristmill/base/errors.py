@@ -3,12 +3,15 @@
 Rooms subclass `Error` next to the raise; the class docstring is the default message. The HTTP door
 turns an `Error` into RFC 9457 problem+json, the CLI into one line and an exit code. Anything that is
 not an `Error` is a defect: the user sees `internal` and a request id, the operator the traceback.
+Messages leave out what `base.conceal` knows to be secret, whatever a foreign server put into them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
+
+from gristmill.base.conceal import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Error(Exception):
 
     def __init__(self, message: str = "", *, errors: tuple[FieldError, ...] = (), **facts: object) -> None:
         """`facts` are extra members of the problem document, for example `limit` and `size`."""
-        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.message = redact(message or (type(self).__doc__ or "").strip().splitlines()[0])
         self.errors = errors
         self.facts = facts
         super().__init__(self.message)
@@ -122,8 +125,8 @@ class PluginError(Exception):
         throttled: bool = False,
     ) -> None:
         """`throttled` asks the runner to lower the shared concurrency of this provider."""
-        super().__init__(message)
-        self.message = message
+        self.message = redact(message)
+        super().__init__(self.message)
         self.permanent = permanent
         self.code = code
         self.retry_after_s = retry_after_s

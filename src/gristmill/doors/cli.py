@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,6 +164,31 @@ def key(
 
     _override(data_dir=data_dir.absolute() if data_dir else None)
     print_key(name, scope)
+
+
+class VaultAction(StrEnum):
+    """What `gristmill vault` does."""
+
+    NEW_KEY = "new-key"
+    ROTATE_MASTER = "rotate-master"
+
+
+@app.command(epilog="Example: `gristmill vault rotate-master`")
+def vault(
+    action: Annotated[
+        VaultAction,
+        typer.Argument(
+            help="new-key prints a master key. rotate-master seals everything with the newest one instead; values are "
+            "not touched, and when it is stopped the same command goes on."
+        ),
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Master keys of the vault: make one, or let a new one take the present one's place."""
+    from gristmill.doors.desk import print_master_key, replace_master_key  # noqa: PLC0415 - keeps --help quick
+
+    _override(data_dir=data_dir.absolute() if data_dir else None)
+    (print_master_key if action is VaultAction.NEW_KEY else replace_master_key)()
 
 
 @app.command(epilog="Example: `GRISTMILL_PORT=9000 gristmill config`")

@@ -16,6 +16,10 @@ from gristmill.base.ids import uuid7
 from gristmill.base.money import parse_usd
 from gristmill.doors.process import prepare_database
 from gristmill.doors.shared_postgres import SharedPostgres
+from gristmill.vault.key_sources.local import add_key, encode, key_file, make_key_file
+from gristmill.vault.keyring import keyring
+from gristmill.vault.seal import new_key
+from gristmill.vault.service import is_rotating, rotate_master
 
 
 @contextmanager
@@ -26,6 +30,7 @@ def local_database() -> Generator[Database]:
     if current.database_url is None:
         postgres = SharedPostgres(current.data_dir)
         url = postgres.start().url
+        make_key_file(current, new_key())
     else:
         url = current.database_url.get_secret_value()
     try:
@@ -73,3 +78,31 @@ def print_key(name: str, scope: str) -> None:
         with database.tx(organization_id) as tx:
             made = identity.issue_key(tx, organization_id, name=name, scope=cast("identity.Scope", scope))
     typer.echo(made.secret)
+
+
+def print_master_key() -> None:
+    """`gristmill vault new-key`."""
+    typer.echo(encode(new_key()))
+
+
+def replace_master_key() -> None:
+    """`gristmill vault rotate-master`."""
+    current = settings()
+    with local_database() as database:
+        if not is_rotating(database):
+            if current.master_key is not None or current.master_key_from != "local":
+                raise Invalid(
+                    "The newest master key is in use already. Give every process a new one first, before the present"
+                    " one: GRISTMILL_MASTER_KEY=NEW,OLD. `gristmill vault new-key` makes one."
+                )
+            typer.echo(f"A new master key is the first in {add_key(current, new_key())} now.")
+        for done in rotate_master(database):
+            typer.echo(f"{done} sealed anew.")
+        old = keyring().ids()[1:]
+    typer.echo("Everything is sealed with the newest master key.")
+    if old:
+        where = key_file(current) if current.master_key is None else "GRISTMILL_MASTER_KEY"
+        typer.echo(
+            f"Older keys in {where} open nothing of this database any more ({', '.join(old)}); remove them once no"
+            " backup needs them."
+        )

@@ -26,6 +26,7 @@ from gristmill.events.api import router as events_router
 from gristmill.identity.api import router as identity_router
 from gristmill.ledger.api import router as ledger_router
 from gristmill.sources.api import router as sources_router
+from gristmill.vault.api import router as vault_router
 
 THREADS = 64
 DESCRIPTION = (
@@ -59,7 +60,15 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     install_errors(app)
     # The ledger's /agents/balance must be found before /agents/{agent_id}. The routers carry their whole paths, so
     # their routes become the app's own: an included router is asked as a whole, twice over, for every request.
-    for router in (ledger_router, batches_router, agents_router, sources_router, identity_router, events_router):
+    for router in (
+        ledger_router,
+        batches_router,
+        agents_router,
+        sources_router,
+        identity_router,
+        events_router,
+        vault_router,
+    ):
         app.router.routes.extend(router.routes)
     app.include_router(pages_router)
     _add_operations(app)

@@ -8,6 +8,7 @@ import socket
 
 import uvicorn
 
+from gristmill import vault
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.base.log import configure_logging, get_log
@@ -29,7 +30,9 @@ def run_server(settings: Settings) -> None:
     sock = socket.socket(fileno=int(given)) if given else listen(settings.host, settings.port)
     url = database_url(settings)
     prepare_database(url)
-    app = create_app(Database(url, pool_size=POOL_SIZE, application="gristmill server"), settings)
+    database = Database(url, pool_size=POOL_SIZE, application="gristmill server")
+    vault.open_vault(database)
+    app = create_app(database, settings)
     config = uvicorn.Config(
         app,
         log_level="warning",

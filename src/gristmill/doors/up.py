@@ -25,6 +25,8 @@ from gristmill.base.log import get_log
 from gristmill.doors.listening import LISTEN_FD, listen
 from gristmill.doors.process import PARENT_FD
 from gristmill.doors.shared_postgres import SharedPostgres
+from gristmill.vault.key_sources.local import make_key_file
+from gristmill.vault.seal import new_key
 
 log = get_log("doors")
 
@@ -71,6 +73,7 @@ class Supervisor:
         data_dir = self.settings.data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
         self._take_lock(data_dir)
+        make_key_file(self.settings, new_key())
         sock = listen(self.settings.host, self.settings.port)
         host, port = sock.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -9,7 +9,7 @@ import urllib.request
 
 import typer
 
-from gristmill import identity
+from gristmill import identity, vault
 from gristmill.base.config import settings
 from gristmill.base.db import Database
 from gristmill.base.log import configure_logging
@@ -61,6 +61,7 @@ class Greeter(threading.Thread):
 
 def _greet(supervisor: Supervisor, started: float) -> None:
     database = Database(supervisor.database, pool_size=1)
+    vault.open_vault(database)
     with database.system() as tx:
         organization = identity.ensure_default_organization(tx)
         first_key = identity.issue_first_key(tx, organization.id)

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-from gristmill import batches, engine
+from gristmill import batches, engine, vault
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.base.log import configure_logging, get_log
@@ -26,6 +26,7 @@ def run_worker(settings: Settings) -> None:
     stop = threading.Event()
     on_stop(stop.set)
     database = Database(url, application="gristmill worker")
+    vault.open_vault(database)
     worker = engine.Worker(database, settings, queues=(engine.SHARED_QUEUE,), on_lost=_start_over)
     worker.start()
     log.info("working", worker=str(worker.id))
