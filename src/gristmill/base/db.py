@@ -35,6 +35,8 @@ APP_ROLE = "gristmill_app"
 """Role of tenant transactions: row-level security applies to it."""
 SYSTEM_ROLE = "gristmill_system"
 """Role of the few transactions that serve no single tenant: key look-up, the reaper, batch discovery."""
+QUERY_ROLE = "gristmill_query"
+"""Role of users' own SELECTs over one dataset: it may read that dataset's rows and nothing else."""
 POOL_SIZE = 12
 POOL_OVERFLOW = 20
 POOL_WAIT_S = 10.0

@@ -10,7 +10,7 @@ import psycopg
 import yoyo
 from psycopg import sql
 
-from gristmill.base.db import APP_ROLE, SYSTEM_ROLE
+from gristmill.base.db import APP_ROLE, QUERY_ROLE, SYSTEM_ROLE
 from gristmill.base.errors import Error
 
 SERVER_VERSION_MIN = 150_000
@@ -30,6 +30,9 @@ DO $$ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gristmill_system') THEN
         CREATE ROLE gristmill_system NOLOGIN NOBYPASSRLS;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gristmill_query') THEN
+        CREATE ROLE gristmill_query NOLOGIN NOBYPASSRLS;
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; -- another database of this server made them just now
 END $$
@@ -77,7 +80,7 @@ def _applied(connection: psycopg.Connection) -> set[str]:
 def _ensure_roles(connection: psycopg.Connection) -> None:
     try:
         connection.execute(_ROLES)
-        for role in (APP_ROLE, SYSTEM_ROLE):
+        for role in (APP_ROLE, SYSTEM_ROLE, QUERY_ROLE):
             if connection.execute("SELECT pg_has_role(%s, 'MEMBER')", (role,)).fetchone() != (True,):
                 connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
         connection.execute(
@@ -88,8 +91,8 @@ def _ensure_roles(connection: psycopg.Connection) -> None:
     except psycopg.errors.InsufficientPrivilege as error:
         raise SchemaFailed(
             "The user of GRISTMILL_DATABASE_URL may not create roles. Let an administrator run once: "
-            f"CREATE ROLE {APP_ROLE} NOLOGIN; CREATE ROLE {SYSTEM_ROLE} NOLOGIN; "
-            f"GRANT {APP_ROLE}, {SYSTEM_ROLE} TO <that user>;"
+            f"CREATE ROLE {APP_ROLE} NOLOGIN; CREATE ROLE {SYSTEM_ROLE} NOLOGIN; CREATE ROLE {QUERY_ROLE} NOLOGIN; "
+            f"GRANT {APP_ROLE}, {SYSTEM_ROLE}, {QUERY_ROLE} TO <that user>;"
         ) from error
 
 
