@@ -1,0 +1,351 @@
+"""What a column header says: the kind of its values, whose they are, and which of several it is.
+
+`Billing Street2` is a street, of the billing address, the second line. The rules read the meanings of a header's words
+(`words/headers.txt`) from the most telling to the least: an e-mail address stays one whatever stands before it, a name
+depends on every word beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gristmill.mapping.words import Word, fold, lexicon
+
+PLACES = frozenset({"area", "city", "state", "county"})
+PERSON_ROLES = frozenset({"person", "owner", "chief"})
+NAMES = frozenset({"name", "org", "party", "account", "entity", "trade", "legal", "alias", "parent", "branch", "label"})
+ID_WORDS = frozenset({"id", "number", "code", "refer", "registration", "license"})
+ADDRESS_WORDS = frozenset({"address", "street", "line", "extra"})
+ADDRESS_PARTS = ("housenumber", "housesuffix", "direction", "streettype", "unitno", "pobox")
+STATE_CODES = frozenset(
+    {"state", "states", "st", "province", "provinces", "prov", "provincia", "uf", "estado", "canton"}
+)
+"""Words whose code is what people write in an address; the code of a region or a municipality is a number."""
+RECORDS = frozenset({"company", "contact", "account", "lead", "record", "customer", "deal", "organization", "client"})
+"""What a CRM lets a user own: `Company Owner` is a salesperson, `Business Owner` is not."""
+FRENCH_LINES = {1: "company", 2: "extra", 3: "extra", 4: "street", 5: "extra", 6: "zipcity", 7: "country"}
+"""Lines of a postal address by the French norm NF Z10-011, as in the register of companies (`L4_NORMALISEE`)."""
+LEVELS = {1: "state", 2: "county", 3: "city", 4: "area"}
+"""Administrative levels, as in `L1`, `admin2`."""
+LEVEL_WORDS = frozenset({"l", "adm", "admin", "level", "adminlevel"})
+
+_OWN: Mapping[str, frozenset[str]] = {
+    "phone": frozenset({"phone", "number", "id", "name", "value"}),
+    "email": frozenset({"email", "address", "value", "name"}),
+    "fax": frozenset({"fax", "phone", "number"}),
+    "street": frozenset({"street", "address", "line", "name", "label"}),
+    "address": frozenset({"address", "line", "name", "full"}),
+    "extra": frozenset({"extra", "address", "line", "street", "name"}),
+    "building": frozenset({"building", "name", "address"}),
+    "full": frozenset({"full", "address", "street"}),
+    "city": frozenset({"city", "name", "address", "code"}),
+    "state": frozenset({"state", "name", "address", "code"}),
+    "zip": frozenset({"zip", "code", "number", "address"}),
+    "citystatezip": frozenset({"zip", "city", "state", "code", "address"}),
+    "zipcity": frozenset({"zip", "city", "code", "address"}),
+    "country": frozenset({"country", "name", "address", "code", "state"}),
+    "first": frozenset({"first", "name"}),
+    "last": frozenset({"last", "name"}),
+    "middle": frozenset({"middle", "name"}),
+    "salutation": frozenset({"salutation", "name", "title"}),
+    "namesuffix": frozenset({"namesuffix", "name"}),
+    "person": frozenset({"name", "fullname"}),
+    "id": frozenset({"id", "number", "code", "refer"}),
+    "registration": frozenset({"id", "number", "code", "refer"}),
+    "license": frozenset({"id", "number", "code", "refer", "license"}),
+}
+"""Kind -> meanings that are part of the kind; the other words of a header say whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """One header, read."""
+
+    text: str
+    words: tuple[Word, ...] = ()
+    kinds: Mapping[str, float] = ()  # pyright: ignore[reportAssignmentType]  # replaced below: a frozen default
+    """Kind -> how surely the header says so, 0..1. Empty when it says nothing."""
+    scope: tuple[str, ...] = ()
+    """The words that say whose: `billing`, `contact 1`, sorted."""
+    classes: frozenset[str] = frozenset()
+    """Meanings of those words, and of the whole for names and ids."""
+    ordinal: int = 0
+    """1 or 2 for `Phone 2`; 0 when not numbered."""
+
+    @property
+    def kind(self) -> str:
+        """The kind it says most surely; empty for none."""
+        return max(self.kinds, key=lambda kind: self.kinds[kind]) if self.kinds else ""
+
+
+class _Header:
+    """A header on its way through the rules."""
+
+    def __init__(self, text: str) -> None:
+        self.words = [word for word in lexicon().words(text) if word.meanings != frozenset({"stop"})]
+        self.known = [word for word in self.words if word.meanings]
+        self.meanings = frozenset(meaning for word in self.words for meaning in word.meanings)
+        self.texts = frozenset(word.text for word in self.words)
+
+    def has(self, *meanings: str) -> bool:
+        """Whether any word means one of these."""
+        return any(meaning in self.meanings for meaning in meanings)
+
+    def only(self, *meanings: str) -> bool:
+        """Whether every known word means one of these."""
+        return bool(self.known) and all(word.meanings & set(meanings) for word in self.known)
+
+    def at(self, *meanings: str) -> int:
+        """Position of the last word that means one of these, -1 for none."""
+        found = [index for index, word in enumerate(self.words) if word.meanings & set(meanings)]
+        return found[-1] if found else -1
+
+
+Rule = Callable[[_Header], "dict[str, float] | None"]
+
+
+def _special(header: _Header) -> dict[str, float] | None:
+    """Numbered lines and levels, whose number is their meaning."""
+    words = header.words
+    if len(words) < 2 or not words[1].is_number or words[0].text not in LEVEL_WORDS:  # noqa: PLR2004 (`L`, `4`)
+        return None
+    number = int(words[1].text[:3])
+    if {"normalisee", "declaree", "ligne"} & header.texts:
+        return {FRENCH_LINES[number]: 0.9} if number in FRENCH_LINES else None
+    return {LEVELS[number]: 0.7} if len(words) == 2 and number in LEVELS else None  # noqa: PLR2004
+
+
+def _channel(header: _Header) -> dict[str, float] | None:
+    """E-mail, web, telephone."""
+    place = header.has("city", "state", "zip", "street", "line", "country")
+    if header.has("email"):
+        if "mail" in header.texts and place:
+            return None
+        if header.texts & {"mail"} and header.has("address"):
+            return {"email": 0.5, "address": 0.5}
+        return {"email": 1.0}
+    if header.has("phone", "mobile", "tollfree", "fax", "pager", "extension", "phonecode"):
+        return _telephone(header)
+    if header.has("url") and not header.has("address", "street", "zip", "city"):
+        return {"url": 1.0}
+    return None
+
+
+def _telephone(header: _Header) -> dict[str, float] | None:
+    voice = header.at("phone", "mobile", "tollfree")
+    if header.has("category", "date", "text", "measure") and not header.texts & {"value", "main", "work", "private"}:
+        return {"other": 0.9}
+    if header.has("phonecode"):
+        return {"phonecode": 1.0}
+    if header.has("extension"):
+        return {"extension": 0.9}
+    if header.has("staff", "assistant"):
+        return {"otherphone": 0.9}
+    if header.has("pager"):
+        return {"pager": 1.0}
+    if header.has("fax") and not (0 <= voice < header.at("fax") and not header.has("number")):
+        return {"fax": 1.0}
+    return {"phone": 1.0}
+
+
+def _noise(header: _Header) -> dict[str, float] | None:
+    """What is known and is no field."""
+    if header.has("geo") and not header.has("zip", "full") and not (header.texts & {"long"} and header.has("name")):
+        return {"geo": 1.0}
+    if header.has("gisid"):
+        return {"gisid": 1.0}
+    if header.has("foreign"):
+        return {"foreign": 1.0}
+    if header.texts & {"by"} and not header.only("city", "zip", "name"):
+        return {"staff": 0.9}
+    for meaning in ("staff", "assistant"):
+        if header.has(meaning) and "by" not in header.texts:
+            return {meaning: 1.0}
+    if header.has("date"):
+        return {"date": 1.0}
+    if header.has("measure") and not header.has("address", "street", "zip"):
+        return {"measure": 0.9}
+    if header.has("text"):
+        return {"text": 0.9}
+    if header.has("jobtitle"):
+        return {"jobtitle": 1.0}
+    physical = header.texts & {"service", "private", "public"}
+    if header.has("category") and not (physical and header.has("address", "street", "city", "state", "zip")):
+        return {"category": 0.9}
+    if header.has("nonentity") and not header.has("address", "street", "city", "zip", "trade"):
+        return {"foreign": 0.8} if header.has(*ID_WORDS) else {"other": 0.8}
+    return None
+
+
+def _place(header: _Header) -> dict[str, float] | None:
+    """Zip, city, state, country and their combinations."""
+    if header.has("zip4"):
+        return {"zip4": 1.0}
+    if header.has("zip") and not _is_contact_prefix(header):
+        if header.has("city") or (header.has("state") and not header.only("zip", "state", "code", "number")):
+            return {"citystatezip" if header.has("state") else "zipcity": 1.0}
+        return {"zip": 1.0}
+    if header.has("city") and header.has("state") and not header.has(*ID_WORDS):
+        return {"city": 0.4, "citystatezip": 0.9}
+    if header.has("country"):
+        return {"country": 0.9} if not header.only("country") or "land" not in header.texts else {"country": 0.6}
+    coded = header.has("id", "number", "code", "refer")
+    if header.has("state") and not header.has(*ADDRESS_WORDS - {"address", "street"}, "registration", "license"):
+        if header.has("street") and "st" in header.texts:
+            return {"street": 0.7, "state": 0.3} if not header.has("name") else {"street": 0.8}
+        if coded and not header.texts & STATE_CODES:
+            return {"placecode": 0.9}
+        return {"state": 1.0} if not header.has("entity", "branch") or not header.has("name") else None
+    if header.has("city", "county", "area"):
+        if header.has(*NAMES - {"name", "label"}) and header.has("name"):
+            return None
+        if coded or header.has("registration"):
+            return {"placecode": 0.9}
+        if header.has("entity") and not header.has("city"):
+            return {"company": 0.6, "area": 0.4}
+        return {next(kind for kind in ("city", "county", "area") if header.has(kind)): 1.0}
+    return None
+
+
+def _is_contact_prefix(header: _Header) -> bool:
+    """`cp_name`: cp is the contact person here, not the code postal."""
+    return "cp" in header.texts and len(header.words) > 1 and not header.has("code")
+
+
+def _address(header: _Header) -> dict[str, float] | None:
+    """Streets, lines and parts of an address."""
+    for part in ADDRESS_PARTS:
+        if header.has(part):
+            return {part: 1.0}
+    named = header.has("name") and header.has("entity", "org")
+    if header.has("full") and header.has("address", "street", "physical"):
+        return {"full": 1.0}
+    if header.has("address", "street") and header.has("id", "code", "refer", "registration"):
+        return {"foreign": 0.8}
+    if header.has("extra") and not named:
+        return {"extra": 0.9}
+    if header.has("building") and not named:
+        return {"building": 0.8}
+    if header.has("street") and not header.texts & {"st"}:
+        return {"street": 1.0}
+    if header.has("address"):
+        return {"address": 1.0}
+    if "st" in header.texts:
+        return {"street": 0.5, "state": 0.5}
+    if header.has("line") and not header.has("name", *ID_WORDS):
+        return {"address": 0.4}
+    if header.has("full") and header.has("name"):
+        return {"person": 0.9}
+    if header.only("physical"):
+        return {"address": 0.5, "name": 0.3}
+    return None
+
+
+def _person(header: _Header) -> dict[str, float] | None:
+    """People, and parts of their names."""
+    if header.has(*ID_WORDS) and not header.has("name", "fullname", "first", "last"):
+        return None
+    for part in ("first", "last", "middle", "salutation", "namesuffix", "nickname"):
+        if header.has(part):
+            return {part: 1.0}
+    if header.has("fullname"):
+        return {"person": 1.0}
+    if _is_contact_prefix(header):
+        return {"last": 0.7} if header.has("name") else {"other": 0.5}
+    if header.has("title") and header.has(*PERSON_ROLES):
+        return {"jobtitle": 0.8}
+    if not header.has(*PERSON_ROLES, "requester"):
+        return None
+    if header.has("owner") and header.texts & RECORDS and not header.has("name"):
+        return {"crmowner": 1.0}
+    if header.has("trade", "legal") or (header.has("org", "entity") and header.has("name")):
+        return {"legal": 0.6, "person": 0.4}
+    if header.has("requester") and header.has("org", "party"):
+        return {"parent": 0.6}
+    if header.has("person"):
+        return {"person": 1.0 if header.has("name") else 0.8}
+    if header.has("owner"):
+        return {"person": 0.9 if header.has("name") else 0.7, "legal": 0.3}
+    return {"person": 0.7, "legal": 0.35}
+
+
+def _name(header: _Header) -> dict[str, float] | None:
+    """Names of companies, places and things."""
+    coded = header.at(*ID_WORDS)
+    if coded >= 0 and (coded > header.at("name", "label") or not header.has("name")):
+        return _identifier(header)
+    for kind in ("alias", "trade", "legal", "parent"):
+        if header.has(kind) and (kind in {"trade", "legal"} or header.has("name", "org", "entity", "party", "account")):
+            return {kind: 0.9}
+    if "display" in header.texts:
+        return {"displayname": 0.9}
+    named = header.has("name")
+    if header.has("org"):
+        return {"company": 1.0 if named else 0.9}
+    if header.has("entity"):
+        return {"company": 0.9 if named else 0.6}
+    if header.has("branch"):
+        return {"branch": 0.8}
+    if header.has("party"):
+        return {"company": 0.8 if named else 0.6, "person": 0.2}
+    if header.has("account"):
+        return {"company": 0.85} if named else {"id": 0.5, "company": 0.35}
+    if named:
+        return {"name": 1.0 if header.only("name") else 0.8}
+    if header.has("title"):
+        return {"title": 1.0}
+    return None
+
+
+def _identifier(header: _Header) -> dict[str, float] | None:
+    for kind in ("registration", "license"):
+        if header.has(kind):
+            return {kind: 1.0}
+    if header.has("owner", "parent", "person", "requester") or (header.has("chief") and not header.has("org")):
+        return {"foreign": 0.7} if not header.has("person") else {"id": 0.7}
+    if header.has("id"):
+        return {"id": 1.0}
+    if header.has("number"):
+        return {"id": 0.9} if len(header.words) > 1 else {"id": 0.6, "housenumber": 0.3}
+    return {"id": 0.8}
+
+
+_RULES: tuple[Rule, ...] = (_special, _channel, _noise, _place, _address, _person, _name)
+
+
+@lru_cache(maxsize=4096)
+def read_header(text: str) -> Heading:
+    """Read one header. A header without a known word has no kinds, and its words are its scope."""
+    header = _Header(text)
+    kinds: dict[str, float] = {}
+    for rule in _RULES:
+        found = rule(header)
+        if found is not None:
+            kinds = found
+            break
+    best = max(kinds, key=lambda kind: kinds[kind]) if kinds else ""
+    own = _OWN.get(best, frozenset({best, "name"}))
+    inside = [index for index, word in enumerate(header.words) if word.meanings & own]
+    end = inside[-1] if inside else -1
+    scope: list[Word] = []
+    ordinal = 0
+    for index, word in enumerate(header.words):
+        if word.is_number and index > end and (end >= 0 or index + 1 == len(header.words)):
+            ordinal = ordinal or int(word.text[:4])
+        elif index not in inside and word.text != "value":
+            scope.append(word)
+    classes = frozenset(meaning for word in scope for meaning in word.meanings)
+    if best in {"id", "registration", "license", "person", "legal", "company", "foreign", "first", "last"}:
+        classes |= header.meanings
+    return Heading(text, tuple(header.words), kinds, tuple(sorted(word.text for word in scope)), classes, ordinal)
+
+
+def same_header(one: str, other: str) -> bool:
+    """Whether two headers are equal but for case, accents and punctuation."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(text: str) -> str:
+    return "".join(char for char in fold(text) if char.isalnum())

@@ -1,0 +1,54 @@
+"""The source's own id of the entity. Licence and tax numbers, ids of something else and GIS ids come after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from gristmill.mapping.candidates import Candidate, reason
+from gristmill.mapping.sheet import Facts, Sheet
+
+KINDS: Mapping[str, float] = {"id": 0.6, "registration": -0.5, "license": -0.6, "foreign": -1.3, "gisid": -1.6}
+ENTITY_CLASSES = frozenset({"entity", "org", "party", "account"})
+EARLY = 0.5
+
+
+def candidates(sheet: Sheet) -> list[Candidate]:
+    """Candidates for contact_id."""
+    width = max(1, len(sheet.columns))
+    found: list[Candidate] = []
+    for facts in sheet.columns:
+        kind = max(KINDS, key=lambda kind: _base(facts, kind))
+        points = _base(facts, kind) + EARLY * (1 - facts.index / width) + _whose(sheet, facts)
+        if facts.profile.filled >= 5:  # noqa: PLR2004
+            points += 0.8 * (facts.profile.unique - 0.8)
+        if points > 0:
+            found.append(Candidate((facts.index,), points, reason(facts, kind)))
+    return [*found, *_siren(sheet, found)]
+
+
+def _base(facts: Facts, kind: str) -> float:
+    points = facts.score(kind) + KINDS[kind]
+    if facts.nameless:  # values alone: the first column is an id more often than any other
+        points += (0.6 if facts.index == 0 else -0.9) if kind == "id" else -2.0
+    return points
+
+
+def _whose(sheet: Sheet, facts: Facts) -> float:
+    """Points when the id names the same thing as the company column does, or nothing at all."""
+    words = {word for word in facts.heading.scope if not word.isdecimal()}
+    if not words:
+        return 0.4
+    names = {word for column in sheet.of("company", "trade", "name") for word in column.heading.scope}
+    if words & names:
+        return 0.5
+    return 0.2 if facts.classes & ENTITY_CLASSES else 0.0
+
+
+def _siren(sheet: Sheet, found: Iterable[Candidate]) -> Sequence[Candidate]:
+    """France numbers a place of business by two columns, SIREN and NIC."""
+    by_name = {facts.heading.text.strip().casefold(): facts.index for facts in sheet.columns}
+    siren, nic = by_name.get("siren"), by_name.get("nic")
+    scores = {candidate.columns: candidate.score for candidate in found}
+    if siren is None or nic is None or abs(siren - nic) > 1 or (siren,) not in scores:
+        return []
+    return [Candidate((siren, nic), scores[siren,] + 0.3, ("SIREN and NIC together number a place of business",))]
