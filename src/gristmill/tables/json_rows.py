@@ -74,20 +74,22 @@ class JsonReader:
         names = [column.original for column in self.columns]
         lines: list[int] = []
         rows: list[list[str]] = []
-        for number, value in self._objects(log):
+        values: list[Any] = []
+        for number, value, flat in self._objects(log):
             lines.append(number)
-            rows.append([cell(value.get(name)) for name in names])
+            rows.append([cell(flat.get(name)) for name in names])
+            values.append(value)
             if len(rows) >= GROUP_ROWS:
-                yield RowGroup(lines, rows)
-                lines, rows = [], []
+                yield RowGroup(lines, rows, values)
+                lines, rows, values = [], [], []
         if rows:
-            yield RowGroup(lines, rows)
+            yield RowGroup(lines, rows, values)
 
     def _find_columns(self) -> tuple[Column, ...]:
         names: dict[str, None] = {}
         sample: list[dict[str, Any]] = []
         log = Log()
-        for _, value in self._objects(log):
+        for _, _, value in self._objects(log):
             names.update(dict.fromkeys(value))
             if len(names) > COLUMNS_MAX:
                 raise TooLargeToRead(f"The rows have more than {COLUMNS_MAX} different keys.", limit=COLUMNS_MAX)
@@ -101,14 +103,14 @@ class JsonReader:
             for index, (name, original) in enumerate(zip(unique_names(originals), originals, strict=True))
         )
 
-    def _objects(self, log: Log) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(element number, flat row) of every good element."""
+    def _objects(self, log: Log) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+        """(element number, the element, its flat row) of every good element."""
         for element in self._elements(log):
             try:
                 if element.broken:
                     raise Unreadable("The file ends in the middle of this element.")
                 value = parse(element.raw) if element.raw else element.value
-                yield element.number, {name: _scalar(item) for name, item in flatten(value).items()}
+                yield element.number, value, {name: _scalar(item) for name, item in flatten(value).items()}
             except Error as error:
                 raw = element.raw or cell(element.number).encode()
                 log.reject(Reject(element.number, raw[:REJECT_BYTES_MAX], error.message))

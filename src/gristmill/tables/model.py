@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from gristmill.base.errors import Error, TooLarge
 
@@ -144,6 +144,8 @@ class RowGroup(NamedTuple):
     lines: list[int]
     """1-based line where each row starts."""
     rows: list[list[str]]
+    values: list[Any] | None = None
+    """Of JSON: the elements as they are, nested and with their types; None for other formats."""
 
 
 def unique_names(header: list[str]) -> list[str]:
