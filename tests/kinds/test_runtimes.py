@@ -30,6 +30,7 @@ class Kit:
     fails_for_good: dict[str, Any]
     may_succeed_later: dict[str, Any]
     refused: dict[str, Any]
+    row: RowCall = CALL
 
 
 def kit(kind: str, server: AgentServer) -> Kit:
@@ -49,7 +50,24 @@ def kit(kind: str, server: AgentServer) -> Kit:
             may_succeed_later={"entry_point": "sample_agents:flaky"},
             refused={"entry_point": "os:system"},
         )
+    if kind == "lead":
+        return Kit(
+            finds=_asking(f"{server.url}/echo"),
+            finds_nothing=_asking(f"{server.url}/empty"),
+            fails_for_good=_asking(f"{server.url}/status/400"),
+            may_succeed_later=_asking(f"{server.url}/status/503"),
+            refused=_asking("http://169.254.169.254/"),
+            row=RowCall(uuid7(), 1, 1, {"company": "Haney Furniture Co"}, 5.0),
+        )
     pytest.fail(f"the runtime {kind} has no kit in this suite")
+
+
+def _asking(url: str) -> dict[str, Any]:
+    """A lead enricher with one vendor."""
+    body = {"company": "{company}", "phone": "724-654-7732"}
+    facts = [{"kind": "phone", "fields": {"number": "echo.phone"}}]
+    config = {"url": url, "method": "POST", "body": body, "facts": facts}
+    return {"passes": [{"provider": "http", "config": config}]}
 
 
 @pytest.fixture(params=sorted(runtimes.all()))
@@ -84,18 +102,19 @@ def test_it_describes_itself(kind: str) -> None:
 
 
 def test_it_finds_and_finds_nothing(kind: str, agent_server: AgentServer) -> None:
-    found = run(kind, kit(kind, agent_server).finds)
-    assert found.value
-    assert not run(kind, kit(kind, agent_server).finds_nothing).value
+    tools = kit(kind, agent_server)
+    assert run(kind, tools.finds, tools.row).value
+    assert not run(kind, tools.finds_nothing, tools.row).value
 
 
 def test_failures_say_whether_they_are_for_good(kind: str, agent_server: AgentServer) -> None:
+    tools = kit(kind, agent_server)
     with pytest.raises(PluginError) as caught:
-        run(kind, kit(kind, agent_server).fails_for_good)
+        run(kind, tools.fails_for_good, tools.row)
     assert caught.value.permanent
     assert caught.value.message
     with pytest.raises(PluginError) as caught:
-        run(kind, kit(kind, agent_server).may_succeed_later)
+        run(kind, tools.may_succeed_later, tools.row)
     assert not caught.value.permanent
 
 
@@ -113,5 +132,5 @@ def test_its_provider_key_is_stable(kind: str, agent_server: AgentServer) -> Non
 
 
 def test_an_unknown_kind_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownKind, match="http, python"):
+    with pytest.raises(UnknownKind, match="http, lead"):
         runtimes.get("telepathy")
