@@ -8,11 +8,13 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ValidationError
 
+from gristmill import vault
 from gristmill.agents import store
 from gristmill.agents.model import (
     RESULT_FIELDS,
@@ -57,9 +59,11 @@ def create(tx: Tx, organization_id: int, values: dict[str, Any], *, local: bool 
     if store.find_agent_by_name(tx, organization_id, complete["name"]):
         raise Conflict(f"There is an agent named `{complete['name']}` already.")
     try:
-        return store.insert_agent(tx, organization_id, complete)
+        made = store.insert_agent(tx, organization_id, complete)
     except psycopg.errors.UniqueViolation:
         raise Conflict(f"There is an agent named `{complete['name']}` already.") from None
+    _refer_secrets(tx, organization_id, made)
+    return made
 
 
 def update(tx: Tx, organization_id: int, agent_id: int, changes: dict[str, Any], *, local: bool = False) -> Agent:
@@ -75,9 +79,11 @@ def update(tx: Tx, organization_id: int, agent_id: int, changes: dict[str, Any],
     _check_cron(new["schedule_cron"])
     changed = any(new[name] != old[name] for name in RESULT_FIELDS)
     try:
-        return store.update_agent(tx, organization_id, agent_id, new, new_version=changed)
+        after = store.update_agent(tx, organization_id, agent_id, new, new_version=changed)
     except psycopg.errors.UniqueViolation:
         raise Conflict(f"There is an agent named `{new['name']}` already.") from None
+    _refer_secrets(tx, organization_id, after)
+    return after
 
 
 def check_config(values: dict[str, Any], organization_id: int, *, local: bool) -> dict[str, Any]:
@@ -101,6 +107,31 @@ def parse_config(model: type[BaseModel], config: dict[str, Any]) -> BaseModel:
             for item in error.errors(include_url=False)
         )
         raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong), errors=wrong) from error
+
+
+def _refer_secrets(tx: Tx, organization_id: int, agent: Agent) -> None:
+    """The secrets that the config names can't be deleted from now on. Raises `Invalid` for one that is not there."""
+    for name, secret_ref in _secret_refs(agent.config).items():
+        try:
+            vault.get(tx, organization_id, secret_ref)
+        except vault.SecretNotFound as error:
+            wrong = FieldError(f"config.{name}", "names no secret of this organization")
+            raise Invalid(error.message, errors=(wrong,)) from None
+    vault.refer_only(tx, organization_id, _secret_refs(agent.config).values(), f"agent:{agent.id}")
+
+
+def _secret_refs(config: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in config.items()
+        if (name == "secret_ref" or name.endswith("_secret_ref")) and isinstance(value, str)
+    }
+
+
+@vault.also_needed
+def batches_that_need(tx: Tx, organization_id: int, secret_id: UUID) -> list[str]:
+    """Batches that are not finished keep the agent, and so its secrets, as it was when they were made."""
+    return [f"batch:{item}" for item in store.list_open_batches_with(tx, organization_id, str(secret_id))]
 
 
 def get(tx: Tx, organization_id: int, agent_id: int) -> Agent:
@@ -128,6 +159,7 @@ def delete(tx: Tx, organization_id: int, agent_id: int) -> None:
     kept = Conflict(f"Agent {agent_id} has batches; its results would be lost. Rename it instead.")
     if store.has_batches(tx, agent_id):
         raise kept
+    vault.refer_only(tx, organization_id, (), f"agent:{agent_id}")
     try:
         store.delete_agent(tx, organization_id, agent_id)
     except psycopg.errors.ForeignKeyViolation:  # one was made just now

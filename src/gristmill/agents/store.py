@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, LiteralString
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -84,6 +85,16 @@ def list_agents(
 def has_batches(tx: Tx, agent_id: int) -> bool:
     """Whether any batch refers to the agent."""
     return tx.row("SELECT 1 AS one FROM batch WHERE agent_id = %s LIMIT 1", (agent_id,)) is not None
+
+
+def list_open_batches_with(tx: Tx, organization_id: int, text: str) -> list[UUID]:
+    """Batches that are not finished whose agent's config holds a text, such as the id of a secret."""
+    rows = tx.tuples(
+        "SELECT id FROM batch WHERE organization_id = %s AND status IN ('queued', 'running', 'paused')"
+        " AND strpos((agent->'config')::text, %s) > 0 ORDER BY id",
+        (organization_id, text),
+    )
+    return [row[0] for row in rows]
 
 
 def delete_agent(tx: Tx, organization_id: int, agent_id: int) -> bool:

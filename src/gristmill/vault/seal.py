@@ -12,9 +12,6 @@ import hmac
 import os
 from collections.abc import Mapping
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from gristmill.base import jsons
 from gristmill.base.errors import Error
 from gristmill.vault.model import Place, Sealed
@@ -38,7 +35,7 @@ def key_id(master: bytes) -> str:
 
 def new_key() -> bytes:
     """A random key."""
-    return AESGCM.generate_key(KEY_BYTES * 8)
+    return os.urandom(KEY_BYTES)
 
 
 def seal(values: Mapping[str, str], place: Place, master: bytes) -> Sealed:
@@ -68,11 +65,16 @@ def _bind(part: bytes, place: Place) -> bytes:
 
 
 def _encrypt(key: bytes, data: bytes, bound: bytes) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - a start needs no cipher
+
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, data, bound)
 
 
 def _decrypt(key: bytes, data: bytes, bound: bytes) -> bytes:
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - the same
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
     try:
         return AESGCM(key).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):

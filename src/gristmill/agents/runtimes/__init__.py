@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from gristmill import vault
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.base.kinds import Family
@@ -68,9 +69,23 @@ class RuntimeContext:
     """For runtimes that read what the agent owns; None where a config is only checked. Every transaction is short and
     never open during a call."""
 
+    def secret(self, secret_ref: str) -> vault.Revealed:
+        """The values of a secret, which are noted as used by this agent; not on an event loop.
+
+        Raises `Error` when there is no such secret, or no master key to open it with.
+        """
+        if self.database is None:
+            raise LookupError("a config that is only checked opens no secret")
+        with self.database.tx(self.organization_id) as tx:
+            return vault.reveal(tx, self.organization_id, secret_ref, purpose=f"agent:{self.agent_id}")
+
 
 class Runtime(Protocol):
-    """A way to run an agent on a row."""
+    """A way to run an agent on a row.
+
+    A field of `Config` named `secret_ref`, or with a name that ends in `_secret_ref`, holds the id of a secret, which
+    then can't be deleted while the agent has it.
+    """
 
     kind: ClassVar[str]
     title: ClassVar[str]

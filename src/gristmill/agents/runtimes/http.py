@@ -5,10 +5,13 @@ The contract with the endpoint, in full: docs/howto/http-agent.md.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -17,15 +20,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.agents.runtimes import RowCall, RowFunction, RowResult, RuntimeContext
 from gristmill.base import jsons
-from gristmill.base.errors import Error, Invalid, PluginError
+from gristmill.base.conceal import HIDDEN, conceal
+from gristmill.base.errors import Error, FieldError, Invalid, PluginError
 from gristmill.base.fetch import Egress, http_session, request, retry_after_s
 from gristmill.base.money import parse_usd
+from gristmill.vault import Revealed
+from gristmill.vault.credentials import DEFAULT_HEADER, Scheme, auth_headers
 
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 THROTTLED = frozenset({429, 503})
 ENV_KEY = re.compile(r"GRISTMILL_AGENT_[A-Z0-9_]{1,100}")
 COST_HEADER = "X-Gristmill-Cost-Usd"
 EXCERPT_CHARS = 300
+REVEAL_AGAIN_S = 10.0
+REVEAL_EVERY_S = 300.0
+"""A run under way learns of a rotated secret within this time."""
 
 
 class Config(BaseModel):
@@ -45,10 +54,18 @@ class Config(BaseModel):
         max_length=50,
         description="Further headers. Not for secrets: they are shown to every reader.",
     )
+    secret_ref: str | None = Field(None, max_length=36, description="Id of the secret that opens the endpoint.")
+    auth_scheme: Scheme = Field(
+        "Bearer",
+        description="How the secret is sent. `Bearer`: its `token`. `Basic`: its `username` and `password`. `Header`: "
+        "its `value`, in the header `auth_header`. `HmacSha256`: each request is signed with its `key`.",
+    )
+    auth_header: str = Field(DEFAULT_HEADER, min_length=1, max_length=100, description="Only for `Header`.")
     bearer_env: str | None = Field(
         None,
         pattern=ENV_KEY.pattern,
-        description="Name of a variable in the worker's environment, `GRISTMILL_AGENT_*`, sent as bearer token.",
+        description="Instead of a secret: name of a variable in the worker's environment, `GRISTMILL_AGENT_*`, sent as "
+        "bearer token.",
     )
 
 
@@ -62,7 +79,12 @@ class HttpRuntime:
     def check(self, config: Config, context: RuntimeContext) -> None:
         """Refuse URLs that the egress guard would refuse, and headers that break the protocol."""
         Egress.of(context.settings.egress_allow).check_url(config.url)
-        for name, value in config.headers.items():
+        if config.secret_ref and config.bearer_env:
+            raise Invalid(
+                "Set `secret_ref` or `bearer_env`, not both.",
+                errors=(FieldError("config.bearer_env", "must be absent beside `secret_ref`"),),
+            )
+        for name, value in {**config.headers, config.auth_header: ""}.items():
             if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
                 raise Invalid(f"`{name[:60]}` is not a header that can be sent.")
 
@@ -81,17 +103,65 @@ class HttpRuntime:
             "User-Agent": "gristmill",
             **config.headers,
         }
-        if config.bearer_env:
-            token = os.environ.get(config.bearer_env)
-            if not token:
-                raise Invalid(f"The worker has no environment variable {config.bearer_env}.")
-            headers["Authorization"] = f"Bearer {token}"
+        access = _Access(config, context)
+        await access.refresh()
         async with http_session(egress, connections=context.concurrency) as session:
 
             async def call(row: RowCall) -> RowResult:
-                return await _call(session, egress, config, headers, row, context.settings.result_bytes_max)
+                return await _call(session, egress, config, headers, access, row, context.settings.result_bytes_max)
 
             yield call
+
+
+class _Access:
+    """What opens the endpoint, looked up again now and then so that a rotated secret reaches a run under way."""
+
+    def __init__(self, config: Config, context: RuntimeContext) -> None:
+        self._config = config
+        self._context = context
+        self._revealed: Revealed | None = None
+        self._token = ""
+        self._due = 0.0
+        self._lock = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Raises `Error` when the secret, the variable, or the key to the vault is missing; once known it stays."""
+        if time.monotonic() < self._due:
+            return
+        async with self._lock:
+            if time.monotonic() < self._due:
+                return
+            self._due = time.monotonic() + REVEAL_EVERY_S
+            try:
+                await self._look_up()
+            except Error:
+                if self._revealed is None:
+                    raise
+                self._due = time.monotonic() + REVEAL_AGAIN_S  # the database is away for a moment
+
+    async def _look_up(self) -> None:
+        if self._config.secret_ref:
+            found = await asyncio.to_thread(self._context.secret, self._config.secret_ref)
+            auth_headers(self._config.auth_scheme, found)  # what does not fit is told before any row runs
+            self._revealed = found
+        elif self._config.bearer_env:
+            self._token = os.environ.get(self._config.bearer_env, "")
+            if not self._token:
+                raise Invalid(f"The worker has no environment variable {self._config.bearer_env}.")
+            conceal([self._token])
+
+    def headers(self, message_id: str, body: bytes) -> dict[str, str]:
+        """Headers of one request."""
+        if self._revealed is not None:
+            scheme, header = self._config.auth_scheme, self._config.auth_header
+            return auth_headers(scheme, self._revealed, header=header, message_id=message_id, body=body)
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+    def redact(self, body: bytes) -> bytes:
+        """An answer without the secret, which an endpoint may have sent back."""
+        if self._revealed is not None:
+            return self._revealed.redact(body)
+        return body.replace(self._token.encode(), HIDDEN.encode()) if self._token else body
 
 
 async def _call(
@@ -99,18 +169,21 @@ async def _call(
     egress: Egress,
     config: Config,
     headers: Mapping[str, str],
+    access: _Access,
     row: RowCall,
     bytes_max: int,
 ) -> RowResult:
     row_headers = {**headers, "Idempotency-Key": str(row.row_id), "X-Gristmill-Attempt": str(row.attempt)}
+    body = jsons.dumps(row.input)
     try:
+        await access.refresh()
         answer = await request(
             session,
             egress,
             config.method,
             config.url,
-            headers=row_headers,
-            body=jsons.dumps(row.input),
+            headers={**row_headers, **access.headers(str(row.row_id), body)},
+            body=body,
             timeout_s=row.timeout_s,
             body_bytes_max=bytes_max,
         )
@@ -125,6 +198,7 @@ async def _call(
     except Error as error:
         raise PluginError(error.message, permanent=True, code=error.code) from error
     trace = {"status": answer.status, "bytes": len(answer.body)}
+    answer = replace(answer, body=access.redact(answer.body))
     if answer.status in RETRYABLE:
         raise PluginError(
             f"The agent answered {answer.status}{_excerpt(answer.body)}",
