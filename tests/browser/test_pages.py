@@ -121,6 +121,7 @@ def test_every_page_in_both_themes_wide_and_narrow(
             "sources": "/dashboard/sources",
             "source": f"/dashboard/sources/{source}?agent_id={agent.id}",
             "source-new": "/dashboard/sources/new",
+            "connect": "/connect",
         },
     )
     chrome.call("Network.clearBrowserCookies")

@@ -12,6 +12,7 @@ from gristmill.identity.service import (
     issue_key,
     list_keys,
     open_session,
+    open_session_with_key,
     revoke_key,
     rotate_key,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "issue_key",
     "list_keys",
     "open_session",
+    "open_session_with_key",
     "revoke_key",
     "rotate_key",
 ]

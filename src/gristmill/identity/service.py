@@ -132,6 +132,21 @@ def open_session(tx: Tx, token: str) -> str:
     organization_id = store.consume_login_link(tx, digest(token)) if len(token) <= TOKEN_CHARS_MAX else None
     if organization_id is None:
         raise Unauthenticated("The login link was used already or is too old; make a new one with `gristmill login`.")
+    return _new_session(tx, organization_id)
+
+
+def open_session_with_key(tx: Tx, secret: str) -> str:
+    """Trade an API key for a session token (system transaction).
+
+    Raises `Unauthenticated` for an unknown key, and `Forbidden` for one with less than all rights: a session has them.
+    """
+    actor = authenticate_key(tx, secret)
+    actor.require_admin()
+    actor.require_whole_organization()
+    return _new_session(tx, actor.organization_id)
+
+
+def _new_session(tx: Tx, organization_id: int) -> str:
     session = new_secret()
     store.insert_login(
         tx,

@@ -9,14 +9,22 @@ from fastapi.responses import RedirectResponse, Response
 
 from gristmill.base.errors import Error
 from gristmill.base.http import shared
+from gristmill.doors.dashboard.addresses import ReturnPath, safe_return
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 from gristmill.doors.dashboard.render import html
-from gristmill.identity import Unauthenticated, authenticate_session, close_session, open_session
+from gristmill.identity import (
+    Unauthenticated,
+    authenticate_session,
+    close_session,
+    open_session,
+    open_session_with_key,
+)
 from gristmill.identity.api import SESSION_COOKIE
 from gristmill.identity.model import SESSION_LIFETIME
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 NO_STORE = {"Cache-Control": "no-store"}
+FormText = Annotated[str, Form(max_length=300)]
 
 
 @router.get("/")
@@ -26,12 +34,13 @@ def root() -> Response:
 
 
 @router.get("/login")
-def login(request: Request, token: Annotated[str, Query(max_length=200)] = "") -> Response:
-    """Trade a one-time link for a session; without a link, say how to get one."""
+def login(request: Request, token: Annotated[str, Query(max_length=200)] = "", back: ReturnPath = "") -> Response:
+    """Trade a one-time link for a session; without a link, ask for a key."""
+    target = safe_return(back)
     if not token:
         if _has_session(request):
-            return RedirectResponse("/dashboard", status_code=303, headers=NO_STORE)
-        return html("login.html", problem="")
+            return RedirectResponse(target or "/dashboard", status_code=303, headers=NO_STORE)
+        return html("login.html", problem="", back=target)
     try:
         with shared(request).database.system() as tx:
             session = open_session(tx, token)
@@ -39,8 +48,24 @@ def login(request: Request, token: Annotated[str, Query(max_length=200)] = "") -
         # A link that was opened before, in a browser that it let in: there is nothing to complain about.
         if _has_session(request):
             return RedirectResponse("/dashboard", status_code=303, headers=NO_STORE)
-        return html("login.html", http_status=error.status, problem=error.message)
-    answer = RedirectResponse("/dashboard", status_code=303, headers=NO_STORE)
+        return html("login.html", http_status=error.status, problem=error.message, back=target)
+    return _let_in(request, session, target)
+
+
+@router.post("/login")
+def login_with_key(request: Request, key: FormText = "", back: FormText = "") -> Response:
+    """Trade an admin key for a session of the browser. The key itself is kept nowhere."""
+    target = safe_return(back)
+    try:
+        with shared(request).database.system() as tx:
+            session = open_session_with_key(tx, key.strip())
+    except Error as error:
+        return html("login.html", http_status=error.status, problem=error.message, back=target)
+    return _let_in(request, session, target)
+
+
+def _let_in(request: Request, session: str, target: str) -> Response:
+    answer = RedirectResponse(target or "/dashboard", status_code=303, headers=NO_STORE)
     answer.set_cookie(
         SESSION_COOKIE,
         session,

@@ -21,6 +21,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import Error
 from gristmill.base.http import shared
 from gristmill.base.log import get_log
+from gristmill.doors.dashboard.addresses import link, safe_return
 from gristmill.doors.dashboard.render import html
 from gristmill.identity import Actor, Forbidden, Unauthenticated, authenticate_session
 from gristmill.identity.api import CSRF_HEADER, SAFE_METHODS, SESSION_COOKIE
@@ -96,7 +97,9 @@ def _page_of(request: Request, error: Exception) -> Response:
     path = request.url.path
     match error:
         case Unauthenticated():
-            return RedirectResponse("/login", status_code=303, headers={"Cache-Control": "no-store"})
+            where = f"{path}?{request.url.query}" if request.url.query else path
+            target = link("/login", **{"return": safe_return(where)}) if request.method == "GET" else "/login"
+            return RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
         case Error():
             if error.status >= 500:  # noqa: PLR2004 - server errors are worth a line in the log
                 log.warning("page failed", code=error.code, detail=error.message, path=path)

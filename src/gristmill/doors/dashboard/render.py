@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gristmill import __version__
 from gristmill.doors.dashboard import formats, words
+from gristmill.doors.dashboard.addresses import link
 from gristmill.doors.dashboard.assets import ASSETS
 
 PAGE_HEADERS = {
@@ -17,12 +17,6 @@ PAGE_HEADERS = {
     " object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-
-
-def link(path: str, **query: object) -> str:
-    """A path with the parameters that have a value."""
-    pairs = {name: str(value) for name, value in query.items() if value not in {None, ""}}
-    return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
 def _environment() -> Environment:
@@ -59,6 +53,7 @@ def _environment() -> Environment:
         batch_word=words.batch_word,
         ended_rows=words.ended_rows,
         example_items=words.example_items,
+        key_word=words.key_word,
         row_words=words.ROW_WORDS,
         what_next=words.WHAT_NEXT,
         version=__version__,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from gristmill.agents import Agent
 from gristmill.batches import Batch
 from gristmill.batches.model import LIVE, RowStatus
+from gristmill.identity import ApiKey
 
 Tone = Literal["ok", "warn", "bad", "info", "mute"]
 
@@ -111,6 +113,15 @@ def title_of(batch: Batch) -> str:
     if batch.name or origin:
         return batch.name or str(origin)
     return f"{batch.agent_name}, {batch.created_at.day} {batch.created_at:%b %H:%M}"
+
+
+def key_word(key: ApiKey, now: datetime) -> Word:
+    """Whether a key opens anything."""
+    if key.revoked_at is not None:
+        return Word("Revoked", "mute")
+    if key.expires_at is not None and key.expires_at <= now:
+        return Word("Expired", "mute")
+    return Word("Ends soon", "warn") if key.expires_at is not None else Word("Active", "ok")
 
 
 _EXAMPLES = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}
