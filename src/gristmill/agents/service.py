@@ -6,12 +6,10 @@ import asyncio
 import inspect
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ValidationError
 
 from gristmill import vault
@@ -29,6 +27,7 @@ from gristmill.agents.model import (
 from gristmill.agents.runtimes import RowCall, RowResult, RuntimeContext, runtimes
 from gristmill.agents.templates import TEMPLATES
 from gristmill.base.config import settings
+from gristmill.base.cron import BadCron, Cron
 from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Conflict, Error, FieldError, Invalid, NotFound, PluginError
 from gristmill.base.ids import uuid7
@@ -252,10 +251,8 @@ async def _attempt(opening: Any, call: RowCall) -> tuple[RowResult, PluginError 
 def _check_cron(expression: str | None) -> None:
     if expression is None:
         return
-    wrong = FieldError("schedule_cron", "must be five cron fields, such as `0 6 * * 1-5`")
-    if len(expression) > 100 or len(expression.split()) != 5 or not expression.isascii():  # noqa: PLR2004
-        raise Invalid("`schedule_cron` can't be read.", errors=(wrong,))
     try:
-        next(CronSim(expression, datetime.now(UTC)))
-    except (CronSimError, StopIteration):
-        raise Invalid("`schedule_cron` can't be read.", errors=(wrong,)) from None
+        Cron.of(expression)
+    except BadCron as error:
+        wrong = FieldError("schedule_cron", str(error))
+        raise Invalid(f"`schedule_cron` {error}.", errors=(wrong,)) from None
