@@ -91,6 +91,19 @@ class Settings(BaseSettings):
         description="Private addresses that outgoing requests may reach, as comma-separated `host` or `host:port`. "
         "`loopback` allows this machine; `gristmill up` and `gristmill run` set it while they listen on loopback only.",
     )
+    dataset_file_bytes_max: int = Field(1024**3, ge=1024, description="Most bytes of a dataset's file.")
+    dataset_rows_max: int = Field(2_000_000, ge=1, description="Most rows of a dataset's file.")
+    dataset_removal_share_max: float = Field(
+        0.3, ge=0, le=1, description="A new file that would remove a larger share of a dataset's records must be confirmed."
+    )
+    embedder: str = Field("minilm", description="Kind of embedder of a new dataset that names none.")
+    embeddings_url: str | None = Field(
+        None,
+        description="OpenAI-compatible server of the embedder `openai`, `https://.../v1`; it may be a private address.",
+    )
+    embeddings_model: str | None = Field(None, description="Model that is asked of that server.")
+    embeddings_dimensions: int | None = Field(None, ge=1, le=4000, description="Dimensions asked of that model.")
+    embeddings_api_key: SecretStr | None = Field(None, description="Key that is sent to that server, and to no other.")
     sse_idle_s: float = Field(15.0, gt=0, description="Silence after which an event stream sends a comment line.")
     idempotency_hours: int = Field(24, ge=1, description="How long an Idempotency-Key keeps its first answer.")
 
