@@ -1,0 +1,15 @@
+"""Go's text/template language in Python: exact, and compiled to Python code that renders many rows quickly.
+
+`compile` reads a template, `Template.render`, `render_many` and `render_each` render rows, and what goes wrong is a
+`TemplateError` with Go's wording, line and column. `HELPERS` are functions beside Go's own, switched on by
+`functions=`. `lint` looks at a template together with the columns of a table.
+"""
+
+from gristmill.gotemplate.model import TemplateError
+from gristmill.gotemplate.template import Template, compile  # noqa: A004 - the name of the contract
+
+__all__ = [
+    "Template",
+    "TemplateError",
+    "compile",
+]
