@@ -18,8 +18,14 @@ PREFERENCE: Mapping[str, float] = {
 """Category of a scope -> points of its address."""
 NUMBERED = -0.25
 """Points for each step of a numbered address after the first: `Address 2 City`."""
+ADDRESS_SCOPES = frozenset({"billing", "shipping", "mailing", "home", "work", "other"})
 PARTS = frozenset({"housenumber", "housesuffix", "direction", "streettype", "unitno"})
 LINE_KINDS = ("address", "street", "full")
+TOWNS = frozenset(
+    "city cityname cities town towncity posttown ort stadt ville ciudad poblacion citta cidade plaats plaatsnaam woonplaats by"
+    " poststed postort miasto miejscowosc mesto varos".split()
+)
+LOCALITIES = frozenset("locality village localite localidad localidade community settlement placename naselje".split())
 GAP_MAX = 3
 """Columns that may lie between two lines of one address."""
 SPLIT_BONUS = 0.5
@@ -41,8 +47,29 @@ def distance(one: Scope, other: Scope) -> float:
     if one.category == other.category:
         return 0.15 if not one.words or not other.words else 0.6
     if one.category in PLAIN and other.category in PLAIN:
-        return 0.2
+        return 0.05 if {one.category, other.category} <= {"", "entity"} else 0.2
     return 1.0 if one.category in PLAIN or other.category in PLAIN else 0.8
+
+
+def in_context(sheet: Sheet) -> Sheet:
+    """What words mean inside an address: `Billing Code` beside `Billing City` is a zip, `Number` before `Street` a house."""
+    changes: dict[int, Mapping[str, float]] = {}
+    streets = sheet.of("street")
+    for facts in sheet.columns:
+        kind = _kind(facts)
+        if kind == "id" and facts.heading.words[-1].text in {"code", "pin"} and facts.scope.category in ADDRESS_SCOPES:
+            same = [other for other in sheet.of("city", "state", "street", "address") if other.scope == facts.scope]
+            zips = [other for other in sheet.of("zip") if other.scope == facts.scope]
+            if same and not zips:
+                changes[facts.index] = {"zip": 0.9}
+        beside = any(abs(street.index - facts.index) <= 2 for street in streets)  # noqa: PLR2004 (a column may lie between)
+        if beside and "housenumber" in facts.said and facts.values_score("housenumber") >= 0 and not sheet.of("housenumber"):
+            changes[facts.index] = {"housenumber": 0.9}
+        number = facts.profile["house_number"] > 0.8 and any(street.index == facts.index + 1 for street in streets)  # noqa: PLR2004
+        if kind == "building" and number and not sheet.of("housenumber"):
+            changes[facts.index] = {"housenumber": 0.9}
+    columns = tuple(facts.refine(changes[facts.index]) if facts.index in changes else facts for facts in sheet.columns)
+    return Sheet(columns, sheet.has_header, sheet.rows)
 
 
 def candidates(sheet: Sheet) -> dict[str, list[Candidate]]:
@@ -55,7 +82,7 @@ def candidates(sheet: Sheet) -> dict[str, list[Candidate]]:
             ("zip", (("zip", 0.0), ("zipcity", COMBINED), ("citystatezip", COMBINED))),
         ):
             kind, extra = max(kinds, key=lambda item: facts.score(item[0]) + item[1])
-            points = facts.score(kind) + extra + scope_points(facts.scope) + _around(sheet, facts, name)
+            points = facts.score(kind) + extra + scope_points(facts.scope) + _around(sheet, facts, name) + repeated(sheet, facts)
             if points > 0:
                 found[name].append(
                     Candidate(
@@ -69,10 +96,17 @@ def candidates(sheet: Sheet) -> dict[str, list[Candidate]]:
     return found
 
 
+def repeated(sheet: Sheet, facts: Facts) -> float:
+    """Points lost by a column whose header stood before."""
+    text = facts.heading.text.strip()
+    before = (other for other in sheet.columns[: facts.index] if text and other.heading.text.strip() == text)
+    return -1.5 if any(other.profile.filled for other in before) else 0.0
+
+
 def _around(sheet: Sheet, facts: Facts, name: str) -> float:
     """Points by neighbours, for a column whose header says nothing: addresses are written in one order everywhere."""
     if facts.said:
-        return 0.0
+        return _rank(facts) if name == "city" else 0.0
     before, after = sheet.near(facts.index, -1), sheet.near(facts.index, 1)
     points = 0.0
     if name == "city":
@@ -86,6 +120,12 @@ def _around(sheet: Sheet, facts: Facts, name: str) -> float:
             _is(before, "state") + 0.7 * _is(before, "city") + 0.7 * _is(after, "city") + 0.7 * _is(before, "street")
         )
     return points
+
+
+def _rank(facts: Facts) -> float:
+    """A town before a municipality, a municipality before a locality, where a table has both."""
+    words = {word.text for word in facts.heading.words}
+    return 0.15 * bool(words & TOWNS) - 0.15 * bool(words & LOCALITIES)
 
 
 def _is(facts: Facts | None, kind: str) -> bool:
@@ -131,11 +171,12 @@ def _kind(facts: Facts) -> str:
 def _from_parts(group: Sequence[Facts]) -> Iterator[Candidate]:
     """`StreetNum` + `Direction` + `StreetName` + `StreetSufx` + `Unit`."""
     names = [facts for facts in group if _kind(facts) == "street"]
-    numbers = [facts for facts in group if _kind(facts) == "housenumber"]
-    if not names or not numbers:
+    kinds = [facts for facts in group if _kind(facts) in {"housenumber", "streettype"}]
+    if not names or not kinds:
         return
-    name = min(names, key=lambda facts: abs(facts.index - numbers[0].index))
-    parts = [facts for facts in group if _kind(facts) in {*PARTS, "extra"} or facts is name]
+    name = min(names, key=lambda facts: abs(facts.index - kinds[0].index))
+    start = min(name.index, kinds[0].index)
+    parts = [f for f in group if _kind(f) in PARTS or f is name or (_kind(f) == "extra" and f.index > start)]
     points = name.score("street") + scope_points(name.scope) + SPLIT_BONUS
     yield Candidate(
         tuple(facts.index for facts in parts), points, ("the parts of a street stand side by side",), name.scope
@@ -159,7 +200,9 @@ def _from_lines(group: Sequence[Facts]) -> Iterator[Candidate]:
             kind = _kind(first)
             yield Candidate(
                 tuple(facts.index for facts in lines),
-                first.score(kind) + scope_points(first.scope) + 0.3,
+                max(first.score(kind), *(line.score(_kind(line)) for line in lines[1:] if _kind(line) != "extra"), 0.0)
+                + scope_points(first.scope)
+                + 0.3,
                 (*reason(first, kind), "further lines of the same address follow"),
                 first.scope,
             )

@@ -13,6 +13,9 @@ from gristmill.mapping.candidates import THRESHOLD, Candidate
 KEPT_MAX = 6
 """Candidates of a field that are tried."""
 
+ROUNDING = 1e-9
+"""Sums of the same points in another order are equal."""
+
 Choice = dict[str, Candidate | None]
 Penalty = Callable[[str, Candidate], float]
 
@@ -40,7 +43,7 @@ def best(candidates: Mapping[str, Sequence[Candidate]], penalty: Penalty) -> tup
 
     def search(at: int, points: float, taken: frozenset[int]) -> None:
         nonlocal record
-        if points + bound[at] <= record[0]:
+        if points + bound[at] <= record[0] + ROUNDING:
             return
         if at == len(fields):
             record = (points, list(chosen))

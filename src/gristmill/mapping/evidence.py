@@ -29,7 +29,7 @@ class Decision:
 
 def decide(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int) -> Decision:
     """The best mapping of columns to lead fields by the columns alone."""
-    sheet = people.in_context(read_sheet(headers, rows, width))
+    sheet = addresses.in_context(people.in_context(read_sheet(headers, rows, width)))
     found = {
         "company": people.companies(sheet),
         "dm_name": people.people(sheet),

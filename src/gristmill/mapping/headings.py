@@ -7,6 +7,7 @@ depends on every word beside it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ ID_WORDS = frozenset({"id", "number", "code", "refer", "registration", "license"
 ADDRESS_WORDS = frozenset({"address", "street", "line", "extra"})
 ADDRESS_PARTS = ("housenumber", "housesuffix", "direction", "streettype", "unitno", "pobox")
 STATE_CODES = frozenset(
-    {"state", "states", "st", "province", "provinces", "prov", "provincia", "uf", "estado", "canton"}
+    {"state", "states", "st", "province", "provinces", "prov", "uf", "estado", "canton"}
 )
 """Words whose code is what people write in an address; the code of a region or a municipality is a number."""
 RECORDS = frozenset({"company", "contact", "account", "lead", "record", "customer", "deal", "organization", "client"})
@@ -30,6 +31,13 @@ FRENCH_LINES = {1: "company", 2: "extra", 3: "extra", 4: "street", 5: "extra", 6
 LEVELS = {1: "state", 2: "county", 3: "city", 4: "area"}
 """Administrative levels, as in `L1`, `admin2`."""
 LEVEL_WORDS = frozenset({"l", "adm", "admin", "level", "adminlevel"})
+
+NAMING_TEXTS = frozenset({"descrizione", "descripcion", "descricao"})
+"""Words for a description that in front of another word mean its name: `DESCRIZIONE COMUNE`."""
+STOP = frozenset({"stop"})
+TYPE_WORDS = frozenset({"type", "types", "typ", "tipo", "clase", "typs"})
+HEAD_TYPES = TYPE_WORDS | {"status", "kind", "category", "class", "flag", "verified", "valid", "format", "language", "quality", "use"}
+"""Words that make a header a category where they are its head: `Address Type`, but `Source Zipcode` is a zip."""
 
 _OWN: Mapping[str, frozenset[str]] = {
     "phone": frozenset({"phone", "number", "id", "name", "value"}),
@@ -84,8 +92,10 @@ class _Header:
     """A header on its way through the rules."""
 
     def __init__(self, text: str) -> None:
-        self.words = [word for word in lexicon().words(text) if word.meanings != frozenset({"stop"})]
-        self.known = [word for word in self.words if word.meanings]
+        everything = lexicon().words(text)
+        self.numbered = everything if len(everything) > 1 and everything[1].is_number else []
+        """All words when the second is a number, as in `L4`."""
+        self.words = [word for word in everything if word.meanings != STOP]
         self.meanings = frozenset(meaning for word in self.words for meaning in word.meanings)
         self.texts = frozenset(word.text for word in self.words)
 
@@ -94,8 +104,9 @@ class _Header:
         return any(meaning in self.meanings for meaning in meanings)
 
     def only(self, *meanings: str) -> bool:
-        """Whether every known word means one of these."""
-        return bool(self.known) and all(word.meanings & set(meanings) for word in self.known)
+        """Whether every word but numbers means one of these."""
+        words = [word for word in self.words if not word.is_number]
+        return bool(words) and all(word.meanings & set(meanings) for word in words)
 
     def at(self, *meanings: str) -> int:
         """Position of the last word that means one of these, -1 for none."""
@@ -103,13 +114,16 @@ class _Header:
         return found[-1] if found else -1
 
 
+_LONG_REMARK = re.compile(r"\((?:\S+ ){2,}[^()]*\)")
+"""A remark of three words or more: `(for office use only)`."""
+
 Rule = Callable[[_Header], "dict[str, float] | None"]
 
 
 def _special(header: _Header) -> dict[str, float] | None:
     """Numbered lines and levels, whose number is their meaning."""
-    words = header.words
-    if len(words) < 2 or not words[1].is_number or words[0].text not in LEVEL_WORDS:  # noqa: PLR2004 (`L`, `4`)
+    words = header.numbered
+    if not words or words[0].text not in LEVEL_WORDS:
         return None
     number = int(words[1].text[:3])
     if {"normalisee", "declaree", "ligne"} & header.texts:
@@ -167,16 +181,23 @@ def _noise(header: _Header) -> dict[str, float] | None:
         return {"date": 1.0}
     if header.has("measure") and not header.has("address", "street", "zip"):
         return {"measure": 0.9}
-    if header.has("text"):
+    if header.has("text") and not (header.texts & NAMING_TEXTS and len(header.words) > 1):
         return {"text": 0.9}
     if header.has("jobtitle"):
         return {"jobtitle": 1.0}
-    physical = header.texts & {"service", "private", "public"}
-    if header.has("category") and not (physical and header.has("address", "street", "city", "state", "zip")):
+    if header.has("category") and header.has("street") and header.texts & TYPE_WORDS:
+        return {"streettype": 1.0}
+    if header.has("category") and not (header.has("address", "street", "city", "state", "zip") and not _is_type(header)):
         return {"category": 0.9}
     if header.has("nonentity") and not header.has("address", "street", "city", "zip", "trade"):
         return {"foreign": 0.8} if header.has(*ID_WORDS) else {"other": 0.8}
     return None
+
+
+def _is_type(header: _Header) -> bool:
+    """Whether a word for a type is the head: last as in English, or first."""
+    at = [index for index, word in enumerate(header.words) if word.text in HEAD_TYPES]
+    return bool(at) and (at[-1] >= len(header.words) - 1 or at[0] == 0)
 
 
 def _place(header: _Header) -> dict[str, float] | None:
@@ -194,17 +215,15 @@ def _place(header: _Header) -> dict[str, float] | None:
     coded = header.has("id", "number", "code", "refer")
     if header.has("state") and not header.has(*ADDRESS_WORDS - {"address", "street"}, "registration", "license"):
         if header.has("street") and "st" in header.texts:
-            return {"street": 0.7, "state": 0.3} if not header.has("name") else {"street": 0.8}
+            return {"street": 0.55, "state": 0.6} if not header.has("name") else {"street": 0.8}
         if coded and not header.texts & STATE_CODES:
             return {"placecode": 0.9}
         return {"state": 1.0} if not header.has("entity", "branch") or not header.has("name") else None
     if header.has("city", "county", "area"):
-        if header.has(*NAMES - {"name", "label"}) and header.has("name"):
-            return None
-        if coded or header.has("registration"):
+        if coded:
             return {"placecode": 0.9}
         if header.has("entity") and not header.has("city"):
-            return {"company": 0.6, "area": 0.4}
+            return None if header.has("name") else {"company": 0.6, "area": 0.4}
         return {next(kind for kind in ("city", "county", "area") if header.has(kind)): 1.0}
     return None
 
@@ -214,16 +233,27 @@ def _is_contact_prefix(header: _Header) -> bool:
     return "cp" in header.texts and len(header.words) > 1 and not header.has("code")
 
 
+def _is_english(header: _Header) -> bool:
+    """Whether the word for an address is English, so that the head of the header stands last."""
+    return bool(header.texts & {"address", "addr", "add"})
+
+
 def _address(header: _Header) -> dict[str, float] | None:
     """Streets, lines and parts of an address."""
+    if header.has("building") and header.has("number"):
+        return {"housenumber": 0.9}
+    if header.has("extra") and header.has("number", "id"):
+        return {"unitno": 0.9}
     for part in ADDRESS_PARTS:
         if header.has(part):
             return {part: 1.0}
     named = header.has("name") and header.has("entity", "org")
     if header.has("full") and header.has("address", "street", "physical"):
         return {"full": 1.0}
-    if header.has("address", "street") and header.has("id", "code", "refer", "registration"):
+    if header.has("address", "street") and header.has("id", "code", "refer"):
         return {"foreign": 0.8}
+    if header.has("address") and header.has("org") and header.at("org") > header.at("address") and _is_english(header):
+        return None
     if header.has("extra") and not named:
         return {"extra": 0.9}
     if header.has("building") and not named:
@@ -247,7 +277,7 @@ def _person(header: _Header) -> dict[str, float] | None:
     """People, and parts of their names."""
     if header.has(*ID_WORDS) and not header.has("name", "fullname", "first", "last"):
         return None
-    for part in ("first", "last", "middle", "salutation", "namesuffix", "nickname"):
+    for part in ("nickname", "first", "last", "middle", "salutation", "namesuffix"):
         if header.has(part):
             return {part: 1.0}
     if header.has("fullname"):
@@ -276,6 +306,8 @@ def _name(header: _Header) -> dict[str, float] | None:
     coded = header.at(*ID_WORDS)
     if coded >= 0 and (coded > header.at("name", "label") or not header.has("name")):
         return _identifier(header)
+    if header.has("other") and header.has("name", "label") and not header.has("trade"):
+        return {"alias": 0.9}
     for kind in ("alias", "trade", "legal", "parent"):
         if header.has(kind) and (kind in {"trade", "legal"} or header.has("name", "org", "entity", "party", "account")):
             return {kind: 0.9}
@@ -291,7 +323,7 @@ def _name(header: _Header) -> dict[str, float] | None:
     if header.has("party"):
         return {"company": 0.8 if named else 0.6, "person": 0.2}
     if header.has("account"):
-        return {"company": 0.85} if named else {"id": 0.5, "company": 0.35}
+        return {"company": 0.85} if named else {"id": 0.7, "company": 0.3}
     if named:
         return {"name": 1.0 if header.only("name") else 0.8}
     if header.has("title"):
@@ -308,8 +340,8 @@ def _identifier(header: _Header) -> dict[str, float] | None:
     if header.has("id"):
         return {"id": 1.0}
     if header.has("number"):
-        return {"id": 0.9} if len(header.words) > 1 else {"id": 0.6, "housenumber": 0.3}
-    return {"id": 0.8}
+        return {"id": 0.9} if len(header.words) > 1 else {"id": 0.8, "housenumber": 0.3}
+    return {"id": 0.8 if header.only("code", "refer", "entity", "org", "party", "account", "name") else 0.5}
 
 
 _RULES: tuple[Rule, ...] = (_special, _channel, _noise, _place, _address, _person, _name)
@@ -318,13 +350,8 @@ _RULES: tuple[Rule, ...] = (_special, _channel, _noise, _place, _address, _perso
 @lru_cache(maxsize=4096)
 def read_header(text: str) -> Heading:
     """Read one header. A header without a known word has no kinds, and its words are its scope."""
-    header = _Header(text)
-    kinds: dict[str, float] = {}
-    for rule in _RULES:
-        found = rule(header)
-        if found is not None:
-            kinds = found
-            break
+    header = _Header(_LONG_REMARK.sub(" ", text))
+    kinds = next((found for rule in _RULES if (found := rule(header)) is not None), {})
     best = max(kinds, key=lambda kind: kinds[kind]) if kinds else ""
     own = _OWN.get(best, frozenset({best, "name"}))
     inside = [index for index, word in enumerate(header.words) if word.meanings & own]
@@ -337,6 +364,8 @@ def read_header(text: str) -> Heading:
         elif index not in inside and word.text != "value":
             scope.append(word)
     classes = frozenset(meaning for word in scope for meaning in word.meanings)
+    # A compound says both: `Rechnungsadresse` is an address, of the bill.
+    classes |= frozenset(meaning for index in inside for meaning in header.words[index].meanings - own)
     if best in {"id", "registration", "license", "person", "legal", "company", "foreign", "first", "last"}:
         classes |= header.meanings
     return Heading(text, tuple(header.words), kinds, tuple(sorted(word.text for word in scope)), classes, ordinal)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from gristmill.mapping.candidates import Candidate, reason
 from gristmill.mapping.sheet import Facts, Sheet
 
-KINDS: Mapping[str, float] = {"id": 0.6, "registration": -0.5, "license": -0.6, "foreign": -1.3, "gisid": -1.6}
+KINDS: Mapping[str, float] = {"id": 0.6, "registration": -0.3, "license": -0.6, "foreign": -2.2, "gisid": -1.6}
 ENTITY_CLASSES = frozenset({"entity", "org", "party", "account"})
 EARLY = 0.5
 
@@ -18,7 +18,9 @@ def candidates(sheet: Sheet) -> list[Candidate]:
     found: list[Candidate] = []
     for facts in sheet.columns:
         kind = max(KINDS, key=lambda kind: _base(facts, kind))
-        points = _base(facts, kind) + EARLY * (1 - facts.index / width) + _whose(sheet, facts)
+        points = _base(facts, kind) + EARLY * (1 - facts.index / width)
+        if kind in facts.said and kind != "foreign":
+            points += _whose(sheet, facts)
         if facts.profile.filled >= 5:  # noqa: PLR2004
             points += 0.8 * (facts.profile.unique - 0.8)
         if points > 0:
@@ -27,10 +29,13 @@ def candidates(sheet: Sheet) -> list[Candidate]:
 
 
 def _base(facts: Facts, kind: str) -> float:
-    points = facts.score(kind) + KINDS[kind]
-    if facts.nameless:  # values alone: the first column is an id more often than any other
-        points += (0.6 if facts.index == 0 else -0.9) if kind == "id" else -2.0
-    return points
+    if not facts.nameless:
+        return facts.score(kind) + (KINDS[kind] if kind in facts.said else 0.0)
+    # Values alone: the first column is an id more often than any other, and only when its values are all different.
+    certain = facts.profile.unique > 0.95 and max(facts.profile["code"], facts.profile["uuid"]) > 0.9  # noqa: PLR2004
+    if kind != "id" or not certain or (facts.index > 0 and not facts.profile["uuid"]):
+        return -1.0
+    return facts.score(kind) + 0.5
 
 
 def _whose(sheet: Sheet, facts: Facts) -> float:
@@ -51,4 +56,4 @@ def _siren(sheet: Sheet, found: Iterable[Candidate]) -> Sequence[Candidate]:
     scores = {candidate.columns: candidate.score for candidate in found}
     if siren is None or nic is None or abs(siren - nic) > 1 or (siren,) not in scores:
         return []
-    return [Candidate((siren, nic), scores[siren,] + 0.3, ("SIREN and NIC together number a place of business",))]
+    return [Candidate((siren, nic), max(scores[siren,], scores.get((nic,), 0.0)) + 0.3, ("SIREN and NIC together number a place of business",))]

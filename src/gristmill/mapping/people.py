@@ -13,7 +13,7 @@ from gristmill.mapping.sheet import Facts, Scope, Sheet
 
 COMPANY_KINDS: Mapping[str, float] = {
     "trade": 0.6, "company": 0.3, "name": 0.2, "legal": -0.7, "displayname": -0.8, "title": -0.9, "alias": -1.2,
-    "parent": -1.2, "branch": -1.1,
+    "parent": -1.2, "branch": -1.9,
 }  # fmt: skip
 """Kind -> points beside those of the column itself."""
 PERSON_SCOPES: Mapping[str, float] = {
@@ -22,7 +22,7 @@ PERSON_SCOPES: Mapping[str, float] = {
     "staff": -3.0, "assistant": -3.0, "legal": -0.2,
 }  # fmt: skip
 COMPANY_SCOPES: Mapping[str, float] = {
-    "other": -0.6, "parent": -1.0, "requester": -1.2, "staff": -2.0, "assistant": -2.0, "person": -0.7, "owner": -0.7, "chief": -0.5,
+    "other": -1.2, "parent": -1.0, "requester": -1.2, "staff": -2.0, "assistant": -2.0, "person": -0.7, "owner": -0.7, "chief": -0.5,
     "billing": -0.6, "shipping": -0.7, "mailing": -0.6, "home": -1.0,
 }  # fmt: skip
 EARLY = 0.35
@@ -42,16 +42,24 @@ def in_context(sheet: Sheet) -> Sheet:
         nearest = min(generic, key=lambda facts: abs(facts.index - lasts[0].index))
         if abs(nearest.index - lasts[0].index) <= 2:  # noqa: PLR2004
             changes[nearest.index] = {"first": 0.9, "name": 0.3}
-    if firsts or lasts:
+    if firsts or lasts or sheet.of("person"):
         for facts in sheet.of("title"):
-            changes[facts.index] = {"salutation": 0.9}
+            changes[facts.index] = {"jobtitle": 0.9}
+    if firsts or lasts:
         for facts in generic:
             if facts.index not in changes and firsts and lasts and _is_named_person(sheet, facts):
                 changes[facts.index] = {"displayname": 0.9, "name": 0.2}
     else:
         for facts in generic:
-            if facts.profile["person"] >= 0.5 and facts.values_score("person") > 0.8:  # noqa: PLR2004 (mostly people)
+            if facts.profile["person"] >= 0.5 and facts.profile["company"] < 0.2:  # noqa: PLR2004 (mostly people)
                 changes[facts.index] = {"person": 0.9, "name": 0.3}
+                for title in sheet.of("title"):
+                    changes[title.index] = {"jobtitle": 0.9}
+        named = sheet.of("company", "trade", "name")
+        businesses = [facts for facts in named if facts.profile["company"] > facts.profile["person"]]
+        for facts in named:
+            if businesses and facts.profile["person"] >= 0.4 and facts.index not in changes:  # noqa: PLR2004
+                changes[facts.index] = {"person": 0.8, "company": 0.5}
     columns = tuple(facts.refine(changes[facts.index]) if facts.index in changes else facts for facts in sheet.columns)
     return Sheet(columns, sheet.has_header, sheet.rows)
 

@@ -8,7 +8,7 @@ from gristmill.mapping.candidates import Candidate, reason
 from gristmill.mapping.sheet import Facts, Sheet
 
 PREFERENCE: Mapping[str, float] = {
-    "": 0.35, "entity": 0.35, "work": 0.35, "main": 0.2, "physical": 0.2, "unknown": 0.1, "person": -0.1, "legal": -0.1,
+    "": 0.35, "entity": 0.35, "work": 0.35, "main": 0.2, "physical": 0.2, "unknown": 0.1, "person": -0.05, "legal": -0.1,
     "billing": -0.4, "shipping": -0.5, "mailing": -0.5, "owner": -0.5, "chief": -0.4, "home": -0.7, "other": -0.8,
     "parent": -0.9, "requester": -0.8, "staff": -2.5, "assistant": -2.5,
 }  # fmt: skip
@@ -34,4 +34,5 @@ def _points(facts: Facts) -> float:
         points += MOBILE
     if "tollfree" in facts.classes:
         points += TOLL_FREE
-    return points + NUMBERED * max(0, facts.heading.ordinal - 1)
+    number = next((int(word) for word in facts.scope.words if word.isdecimal() and len(word) < 3), 1)  # noqa: PLR2004
+    return points + NUMBERED * max(0, facts.heading.ordinal - 1) - 0.5 * max(0, min(number, 5) - 1)

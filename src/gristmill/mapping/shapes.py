@@ -241,6 +241,8 @@ def is_street(value: str) -> bool:
     first_number = bool(re.match(r"\d{1,6}[a-z]?\b", tokens[0])) and len(tokens) > 1
     last_number = any(re.fullmatch(r"\d{1,5}[a-z]?", token) for token in tokens[1:])
     letters = sum(char.isalpha() for char in plain) >= 3  # noqa: PLR2004
+    if not has_word and not has_tail and _ZIP_CITY.fullmatch(value.strip()):
+        return False
     return letters and (
         (first_number and (has_word or len(tokens) > 1)) or has_tail or (has_word and (last_number or len(tokens) > 1))
     )
@@ -272,7 +274,8 @@ def is_person(value: str) -> bool:
     """A person's name: two to five words without digits, one of them a frequent given name or a title."""
     text = value.strip()
     if _EAST.search(text):
-        return bool(_EAST_PERSON.fullmatch(text))
+        plain = re.sub(r"\s", "", text)
+        return len(plain) <= 5 and bool(_EAST_PERSON.fullmatch(text)) and plain[:3].startswith(_surnames()) and not is_company(text)  # noqa: PLR2004
     words = [word.strip(".,").casefold() for word in unaccented(text).replace(",", " ").replace("&", " ").split()]
     if not 2 <= len(words) <= 6 or _DIGITS.search(text) or is_company(text):  # noqa: PLR2004
         return False
@@ -281,6 +284,11 @@ def is_person(value: str) -> bool:
     given = value_words("given")
     titled = words[0] in value_words("titles") or words[-1] in value_words("persontail")
     return titled or words[0] in given or ("," in text and any(word in given for word in words)) or words[-1] in given
+
+
+@lru_cache(maxsize=1)
+def _surnames() -> tuple[str, ...]:
+    return tuple(value_words("surname"))
 
 
 def is_given_name(value: str) -> bool:
@@ -314,6 +322,13 @@ def is_city_state_zip(value: str) -> bool:
         return False
     state = match["state"].strip(" .")
     return (state.casefold() in _codes() and len(state) <= 3) or fold(state) in _regions()  # noqa: PLR2004
+
+
+def is_zip_city(value: str) -> bool:
+    """`4058 Basel`, `75008 Paris`: a postal code and a place, without the word for a street."""
+    tokens = fold(value).replace("-", " ").split()
+    worded = any(token.strip(".,") in value_words("streetword") or token.endswith(_street_tails()) for token in tokens[1:])
+    return bool(_ZIP_CITY.fullmatch(value)) and not worded
 
 
 def is_place_name(value: str) -> bool:
@@ -360,7 +375,7 @@ _LETTER_TESTS: Sequence[tuple[str, Test]] = (
     ("full_address", is_full_address),
     ("po_box", lambda value: bool(_PO_BOX.fullmatch(fold(value)))),
     ("city_state", is_city_state_zip),
-    ("zip_city", lambda value: bool(_ZIP_CITY.fullmatch(value))),
+    ("zip_city", is_zip_city),
     ("person", is_person),
     ("given", is_given_name),
     ("company", is_company),

@@ -11,10 +11,14 @@ from gristmill.mapping.shapes import Profile, profile
 
 HEADER_WEIGHT = 3.0
 """Points of a header that says a kind surely. Values can't outvote it alone: labels follow headers."""
-OTHER_KIND = -1.8
+OTHER_KIND = -2.6
 """Points of a kind that the header does not say when it says another one surely."""
 UNKNOWN_HEADER = -0.3
 """Points of any kind when no word of the header is known."""
+AGREEMENT = 0.25
+"""Share of their points that values get for a kind that the header says already: an empty column named so is as good."""
+CONTRADICTION = 0.6
+"""Least weight of values that are of another kind: already one `True` is no name."""
 VALUES_LIMIT = 2.4
 """Most points for or against a kind by values."""
 
@@ -80,12 +84,13 @@ class Facts:
 
     def score(self, kind: str) -> float:
         """Points for this column being of a kind: header and values together."""
-        said = self.said
+        said, values = self.said, self.values_score(kind)
+        if kind in said:
+            # The less sure the header, the more the values may add.
+            return HEADER_WEIGHT * said[kind] + (values * (AGREEMENT + 1 - said[kind]) if values > 0 else values)
         if said:
-            points = HEADER_WEIGHT * said[kind] if kind in said else OTHER_KIND * max(said.values())
-        else:
-            points = UNKNOWN_HEADER if self.heading.words else 0.0
-        return points + self.values_score(kind)
+            return OTHER_KIND * max(said.values()) + values
+        return (UNKNOWN_HEADER if self.heading.words else 0.0) + values
 
     def values_score(self, kind: str) -> float:
         """Points by values alone, between -VALUES_LIMIT and VALUES_LIMIT; 0 for an empty column."""
@@ -93,7 +98,7 @@ class Facts:
         if judge is None or not self.profile.filled:
             return 0.0
         points = max(-VALUES_LIMIT, min(VALUES_LIMIT, judge(self.profile)))
-        return points * self.profile.weight
+        return points * (self.profile.weight if points > 0 else max(self.profile.weight, CONTRADICTION))
 
     def refine(self, kinds: Mapping[str, float]) -> Facts:
         """The same column with kinds from its context."""

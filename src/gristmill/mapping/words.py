@@ -21,13 +21,27 @@ HEADER_CHARS_MAX = 200
 GLUED_CHARS_MIN, GLUED_CHARS_MAX, GLUED_PARTS_MAX = 5, 48, 4
 """Words without a space between them (`contactlastname`) are cut apart within these limits."""
 SHORT_PARTS = frozenset(
-    {"zip", "tel", "fax", "num", "nom", "org", "biz", "bus", "dba", "fon", "lib", "typ", "url", "loc"}
+    "zip tel fax num nom org biz bus dba fon lib typ url loc cap plz cep cod".split()  # noqa: SIM905 (a list of words)
 )
 """Words of three letters that may be part of a glued word; any other would be found by chance."""
+PREFIXED = frozenset({"street", "city", "state", "zip", "address", "phone"})
+PREFIXES = {
+    "l": frozenset({"physical"}),
+    "p": frozenset({"physical"}),
+    "m": frozenset({"mailing"}),
+    "b": frozenset({"billing"}),
+    "h": frozenset({"home"}),
+    "w": frozenset({"work"}),
+    "o": frozenset({"owner"}),
+}
+"""What one letter before a word of an address means: location, mailing, ..."""
 LAST_PARTS = frozenset({"id", "no", "nr"})
 """Words of two letters that may end a glued word."""
 SHAPEFILE_NAME_CHARS = 10
 """A shapefile cuts column names to this length."""
+ID_NAME = re.compile("[a-z]{1,3}id")
+"""`fmid`, `ccid`: a short name of an id."""
+NO_IDS = frozenset("paid said void raid grid acid laid maid kid rid bid mid aid did hid lid avid quid arid amid".split())
 STEM_CHARS_MIN = 4
 FUZZY_CHARS_MIN = 6
 """Shorter words are not taken for a misspelt one."""
@@ -38,6 +52,7 @@ _COMBINING = re.compile("[\u0300-\u036f]+")
 _EAST = "\u3005-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uff66-\uff9f"
 _PIECES = re.compile(rf"[{_EAST}]+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z{_EAST}]+|[#№%]|=+>")
 _EASTERN = re.compile(f"[{_EAST}]")
+_STOP = frozenset({"stop"})
 
 
 def fold(text: str) -> str:
@@ -96,10 +111,14 @@ class Lexicon:
     """The words of headers."""
 
     def __init__(self) -> None:
+        lists = _lists("headers.txt")
         meanings: dict[str, set[str]] = {}
-        for meaning, words in _lists("headers.txt").items():
+        for meaning, words in lists.items():
             for word in words:
                 meanings.setdefault(word.replace("_", ""), set()).add(meaning)
+                kept = [part for part in word.split("_") if part not in lists["stop"]]
+                if 1 < len(kept) < len(word.split("_")):
+                    meanings.setdefault("".join(kept), set()).add(meaning)
         self._meanings = {word: frozenset(found) for word, found in meanings.items()}
         self._sorted = sorted(self._meanings)
         self._eastern = sorted((w for w in self._meanings if _EASTERN.search(w)), key=len, reverse=True)
@@ -112,18 +131,27 @@ class Lexicon:
         pieces = [piece.casefold() for piece in _PIECES.findall(unaccented(header))]
         cut = len(header.strip()) == SHAPEFILE_NAME_CHARS
         found: list[Word] = []
-        at = 0
-        while at < len(pieces):
-            for size in range(min(PHRASE_WORDS_MAX, len(pieces) - at), 0, -1):
-                text = "".join(pieces[at : at + size])
-                if text in self._meanings:
-                    found.append(Word(text, self._meanings[text]))
-                    break
+        while pieces:
+            size, word = self._phrase(pieces)
+            if word:
+                found.append(Word(word, self._meanings[word]))
             else:
-                size = 1
-                found.extend(self._unknown(pieces[at], cut=cut and at + 1 == len(pieces)))
-            at += size
+                found.extend(self._unknown(pieces[0], cut=cut and len(pieces) == 1))
+            del pieces[:size]
         return found
+
+    def _phrase(self, pieces: list[str]) -> tuple[int, str]:
+        """The longest known phrase in front and how many pieces it takes; also without stop words in it."""
+        kept = [(end, piece) for end, piece in enumerate(pieces, start=1) if self._meanings.get(piece) != _STOP]
+        for size in range(min(PHRASE_WORDS_MAX, len(pieces)), 0, -1):
+            text = "".join(pieces[:size])
+            if text in self._meanings:
+                return size, text
+            if size > 1 and len(kept) >= size and kept[0][0] == 1:
+                text = "".join(piece for _, piece in kept[:size])
+                if text in self._meanings:
+                    return kept[size - 1][0], text
+        return 1, ""
 
     def _unknown(self, text: str, *, cut: bool) -> Iterator[Word]:
         """A piece that is not in the list as it stands: glued, cut off or misspelt."""
@@ -131,14 +159,21 @@ class Lexicon:
             yield Word(text, frozenset())
         elif _EASTERN.search(text):
             yield from self._eastern_words(text)
-        elif parts := self._glued(text, cut=cut):
+        elif parts := self._glued(text, cut=cut) or self._prefixed(text):
             yield from parts
-        elif near := self._cut_off(text) if cut else self._misspelt(text):
-            yield Word(text, self._meanings[near])
-        elif cut and (near := self._misspelt(text)):
+        elif ID_NAME.fullmatch(text) and text not in NO_IDS:
+            yield Word(text, self._meanings["id"])
+        elif near := (self._cut_off(text) if cut else "") or self._misspelt(text):
             yield Word(text, self._meanings[near])
         else:
             yield Word(text, frozenset())
+
+    def _prefixed(self, text: str) -> list[Word]:
+        """`lstreet`, `mzip`: an address word behind one letter that says whose."""
+        rest = self._meanings.get(text[1:], frozenset())
+        if len(text) > STEM_CHARS_MIN - 1 and rest & PREFIXED:
+            return [Word(text[0], PREFIXES.get(text[0], frozenset())), Word(text[1:], rest)]
+        return []
 
     def _eastern_words(self, text: str) -> Iterator[Word]:
         """Longest known words first; what lies between is one unknown word."""
@@ -180,6 +215,8 @@ class Lexicon:
         if text in self._meanings:
             long_enough = len(text) >= STEM_CHARS_MIN or text in SHORT_PARTS or (last and text in LAST_PARTS)
             return text if long_enough else ""
+        if not last and text[-1:] == "s" and len(text) > STEM_CHARS_MIN and text[:-1] in self._meanings:
+            return text[:-1]  # the linking s of German and Dutch: `Einrichtungsname`
         return self._cut_off(text) if cut and last and not first else ""
 
     def _cut_off(self, text: str) -> str:
@@ -194,20 +231,17 @@ class Lexicon:
         return min(words, key=len, default="")
 
     def _misspelt(self, text: str) -> str:
-        """The known word at a distance of one letter, or two in a long word."""
+        """The known word at a distance of one letter."""
         if len(text) < FUZZY_CHARS_MIN or not text.isascii():
             return ""
         from rapidfuzz import process  # noqa: PLC0415 (only for a word that is not in the list)
         from rapidfuzz.distance import DamerauLevenshtein  # noqa: PLC0415
 
-        limit = 1 if len(text) < FUZZY_CHARS_MIN + 3 else 2
         found = process.extract(
-            text, self._fuzzy, scorer=DamerauLevenshtein.distance, score_cutoff=limit, limit=3, processor=None
+            text, self._fuzzy, scorer=DamerauLevenshtein.distance, score_cutoff=1, limit=3, processor=None
         )
-        if not found:
-            return ""
-        nearest = [word for word, distance, _ in found if distance == found[0][1] and word[0] == text[0]]
-        return nearest[0] if len({self._meanings[word] for word in nearest}) == 1 else ""
+        nearest = [word for word, _, _ in found if word[0] == text[0]]
+        return nearest[0] if nearest and len({self._meanings[word] for word in nearest}) == 1 else ""
 
 
 @lru_cache(maxsize=1)
