@@ -62,7 +62,7 @@ def in_context(sheet: Sheet) -> Sheet:
             zips = [other for other in sheet.of("zip") if other.scope == facts.scope]
             if same and not zips:
                 changes[facts.index] = {"zip": 0.9}
-        beside = any(abs(street.index - facts.index) <= 2 for street in streets)  # noqa: PLR2004 (a column may lie between)
+        beside = any(abs(street.index - facts.index) <= GAP_MAX for street in streets)
         if beside and "housenumber" in facts.said and facts.values_score("housenumber") >= 0 and not sheet.of("housenumber"):
             changes[facts.index] = {"housenumber": 0.9}
         number = facts.profile["house_number"] > 0.8 and any(street.index == facts.index + 1 for street in streets)  # noqa: PLR2004
@@ -139,7 +139,7 @@ def _streets(sheet: Sheet) -> Iterator[Candidate]:
         yield from _from_lines(group)
     for facts in sheet.columns:
         kind = max(("street", "address", "full"), key=facts.score)
-        points = facts.score(kind) + scope_points(facts.scope)
+        points = facts.score(kind) + scope_points(facts.scope) + repeated(sheet, facts)
         if points > 0:
             yield Candidate(
                 (facts.index,), points - (SPLIT_BONUS if "full" in facts.said else 0), reason(facts, kind), facts.scope

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from gristmill.mapping.words import Word, fold, lexicon
@@ -38,6 +38,9 @@ STOP = frozenset({"stop"})
 TYPE_WORDS = frozenset({"type", "types", "typ", "tipo", "clase", "typs"})
 HEAD_TYPES = TYPE_WORDS | {"status", "kind", "category", "class", "flag", "verified", "valid", "format", "language", "quality", "use"}
 """Words that make a header a category where they are its head: `Address Type`, but `Source Zipcode` is a zip."""
+
+COMPOUND = frozenset({"physical", "work", "billing", "shipping", "mailing", "home"})
+"""What a compound word for an address may say beside it."""
 
 _OWN: Mapping[str, frozenset[str]] = {
     "phone": frozenset({"phone", "number", "id", "name", "value"}),
@@ -73,10 +76,10 @@ class Heading:
 
     text: str
     words: tuple[Word, ...] = ()
-    kinds: Mapping[str, float] = ()  # pyright: ignore[reportAssignmentType]  # replaced below: a frozen default
+    kinds: Mapping[str, float] = field(default_factory=dict[str, float])
     """Kind -> how surely the header says so, 0..1. Empty when it says nothing."""
-    scope: tuple[str, ...] = ()
-    """The words that say whose: `billing`, `contact 1`, sorted."""
+    scope: tuple[Word, ...] = ()
+    """The words that say whose: `billing`, `contact 1`."""
     classes: frozenset[str] = frozenset()
     """Meanings of those words, and of the whole for names and ids."""
     ordinal: int = 0
@@ -96,6 +99,11 @@ class _Header:
         self.numbered = everything if len(everything) > 1 and everything[1].is_number else []
         """All words when the second is a number, as in `L4`."""
         self.words = [word for word in everything if word.meanings != STOP]
+        if len(self.words) > 1 and not any("code" in word.meanings for word in self.words):
+            # `cp_name`: cp is the contact person here, not the code postal.
+            self.words = [Word("cp", frozenset({"person"})) if word.text == "cp" else word for word in self.words]
+        self.either = bool(re.search(r"[/&+,]| (?:or|and|und|et|y|e) ", text))
+        """Whether the header names two things: `Phone/Fax`."""
         self.meanings = frozenset(meaning for word in self.words for meaning in word.meanings)
         self.texts = frozenset(word.text for word in self.words)
 
@@ -159,7 +167,7 @@ def _telephone(header: _Header) -> dict[str, float] | None:
         return {"otherphone": 0.9}
     if header.has("pager"):
         return {"pager": 1.0}
-    if header.has("fax") and not (0 <= voice < header.at("fax") and not header.has("number")):
+    if header.has("fax") and not (0 <= voice < header.at("fax") and header.either):
         return {"fax": 1.0}
     return {"phone": 1.0}
 
@@ -204,7 +212,7 @@ def _place(header: _Header) -> dict[str, float] | None:
     """Zip, city, state, country and their combinations."""
     if header.has("zip4"):
         return {"zip4": 1.0}
-    if header.has("zip") and not _is_contact_prefix(header):
+    if header.has("zip"):
         if header.has("city") or (header.has("state") and not header.only("zip", "state", "code", "number")):
             return {"citystatezip" if header.has("state") else "zipcity": 1.0}
         return {"zip": 1.0}
@@ -222,15 +230,10 @@ def _place(header: _Header) -> dict[str, float] | None:
     if header.has("city", "county", "area"):
         if coded:
             return {"placecode": 0.9}
-        if header.has("entity") and not header.has("city"):
+        if header.has("entity") and header.has("area") and not header.has("city", "county"):
             return None if header.has("name") else {"company": 0.6, "area": 0.4}
         return {next(kind for kind in ("city", "county", "area") if header.has(kind)): 1.0}
     return None
-
-
-def _is_contact_prefix(header: _Header) -> bool:
-    """`cp_name`: cp is the contact person here, not the code postal."""
-    return "cp" in header.texts and len(header.words) > 1 and not header.has("code")
 
 
 def _is_english(header: _Header) -> bool:
@@ -282,9 +285,7 @@ def _person(header: _Header) -> dict[str, float] | None:
             return {part: 1.0}
     if header.has("fullname"):
         return {"person": 1.0}
-    if _is_contact_prefix(header):
-        return {"last": 0.7} if header.has("name") else {"other": 0.5}
-    if header.has("title") and header.has(*PERSON_ROLES):
+    if header.has("title") and header.has(*PERSON_ROLES, "org"):
         return {"jobtitle": 0.8}
     if not header.has(*PERSON_ROLES, "requester"):
         return None
@@ -315,9 +316,11 @@ def _name(header: _Header) -> dict[str, float] | None:
         return {"displayname": 0.9}
     named = header.has("name")
     if header.has("org"):
-        return {"company": 1.0 if named else 0.9}
+        return {"company": 1.0 if named else 0.9 if header.only("org") else 0.6}
     if header.has("entity"):
-        return {"company": 0.9 if named else 0.6}
+        return {"company": 0.9 if named else 0.6 if header.only("entity") else 0.4}
+    if header.has("department"):
+        return {"department": 0.8}
     if header.has("branch"):
         return {"branch": 0.8}
     if header.has("party"):
@@ -365,10 +368,10 @@ def read_header(text: str) -> Heading:
             scope.append(word)
     classes = frozenset(meaning for word in scope for meaning in word.meanings)
     # A compound says both: `Rechnungsadresse` is an address, of the bill.
-    classes |= frozenset(meaning for index in inside for meaning in header.words[index].meanings - own)
+    classes |= frozenset(m for index in inside for m in header.words[index].meanings if m in COMPOUND and m not in own)
     if best in {"id", "registration", "license", "person", "legal", "company", "foreign", "first", "last"}:
         classes |= header.meanings
-    return Heading(text, tuple(header.words), kinds, tuple(sorted(word.text for word in scope)), classes, ordinal)
+    return Heading(text, tuple(header.words), kinds, tuple(scope), classes, ordinal)
 
 
 def same_header(one: str, other: str) -> bool:

@@ -35,15 +35,15 @@ def _base(facts: Facts, kind: str) -> float:
     certain = facts.profile.unique > 0.95 and max(facts.profile["code"], facts.profile["uuid"]) > 0.9  # noqa: PLR2004
     if kind != "id" or not certain or (facts.index > 0 and not facts.profile["uuid"]):
         return -1.0
-    return facts.score(kind) + 0.5
+    return facts.score(kind) + 0.7
 
 
 def _whose(sheet: Sheet, facts: Facts) -> float:
     """Points when the id names the same thing as the company column does, or nothing at all."""
-    words = {word for word in facts.heading.scope if not word.isdecimal()}
+    words = {word.text for word in facts.heading.scope if not word.is_number}
     if not words:
         return 0.4
-    names = {word for column in sheet.of("company", "trade", "name") for word in column.heading.scope}
+    names = {word.text for column in sheet.of("company", "trade", "name") for word in column.heading.scope}
     if words & names:
         return 0.5
     return 0.2 if facts.classes & ENTITY_CLASSES else 0.0

@@ -34,7 +34,10 @@ def in_context(sheet: Sheet) -> Sheet:
     firsts, lasts = sheet.of("first"), sheet.of("last")
     changes: dict[int, Mapping[str, float]] = {}
     generic = [facts for facts in sheet.of("name") if facts.scope.category in {"", "person", "unknown"}]
-    if firsts and not lasts and generic:
+    named = [facts for facts in sheet.of("person") if firsts and facts.scope == firsts[0].scope and "name" in facts.classes]
+    if firsts and not lasts and named:
+        changes[named[0].index] = {"last": 0.9, "person": 0.3}
+    elif firsts and not lasts and generic:
         nearest = min(generic, key=lambda facts: abs(facts.index - firsts[0].index))
         if abs(nearest.index - firsts[0].index) <= 2:  # noqa: PLR2004 (side by side, or with a title between)
             changes[nearest.index] = {"last": 0.9, "name": 0.3}
@@ -43,7 +46,7 @@ def in_context(sheet: Sheet) -> Sheet:
         if abs(nearest.index - lasts[0].index) <= 2:  # noqa: PLR2004
             changes[nearest.index] = {"first": 0.9, "name": 0.3}
     if firsts or lasts or sheet.of("person"):
-        for facts in sheet.of("title"):
+        for facts in [*sheet.of("title"), *(name for name in sheet.of("name") if name.heading.words[0].text == "designation")]:
             changes[facts.index] = {"jobtitle": 0.9}
     if firsts or lasts:
         for facts in generic:
@@ -137,6 +140,12 @@ def _pairs(sheet: Sheet) -> Iterator[Candidate]:
             (*reason(first, "first"), f"the last name stands in column {last.index}"),
             first.scope,
         )
+
+
+def _may_be_last(facts: Facts) -> bool:
+    if facts.nameless:
+        return bool(facts.profile.filled) and facts.score("last") > -0.1 and facts.profile.length > 2 and facts.profile["has_letter"] > 0.9  # noqa: PLR2004
+    return facts.score("last") > 0.8  # noqa: PLR2004
 
 
 def _number(scope: Scope) -> int:

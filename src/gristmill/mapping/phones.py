@@ -27,7 +27,10 @@ def candidates(sheet: Sheet) -> list[Candidate]:
 
 
 def _points(facts: Facts) -> float:
-    points = facts.score("phone") + PREFERENCE.get(facts.scope.category, 0.0)
+    said = facts.said.get("phone", 0.0)
+    # Which phone is first is a matter of headers; values only confirm that it is one.
+    points = 3.0 * said + 0.05 * facts.values_score("phone") if said else facts.score("phone")
+    points += PREFERENCE.get(facts.scope.category, 0.0)
     if facts.classes & {"fax", "pager"}:
         points -= 3.0
     if "mobile" in facts.classes:

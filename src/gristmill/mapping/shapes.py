@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 from gristmill.mapping.words import fold, region_names, unaccented, value_words
 
@@ -99,7 +100,8 @@ class Profile:
     """Mean characters of a value."""
     words: float = 0.0
     """Mean words of a value."""
-    longest: int = 0
+    sequential: bool = False
+    """Whether the values are numbers that count up by one."""
 
     def __getitem__(self, shape: str) -> float:
         return self.shares.get(shape, 0.0)
@@ -117,7 +119,7 @@ class Profile:
     @property
     def weight(self) -> float:
         """How much the values may say, 0..1: little when there are few."""
-        return min(1.0, self.distinct / 4) if self.filled else 0.0
+        return min(1.0, 0.4 + 0.15 * self.distinct + 0.02 * self.filled) if self.filled else 0.0
 
 
 def profile(cells: Iterable[str]) -> Profile:
@@ -147,8 +149,14 @@ def profile(cells: Iterable[str]) -> Profile:
         tuple(values[:3]),
         sum(map(len, values)) / total,
         sum(len(value.split()) for value in values) / total,
-        max(map(len, values)),
+        _counts_up(values),
     )
+
+
+def _counts_up(values: Sequence[str]) -> bool:
+    numbers = [int(value) for value in values if value.isdecimal() and len(value) < 16]  # noqa: PLR2004
+    steps = sum(1 for one, next_one in pairwise(numbers) if next_one == one + 1)
+    return len(numbers) == len(values) >= 3 and steps >= 0.7 * (len(numbers) - 1)  # noqa: PLR2004 (two may be neighbours by chance)
 
 
 def shapes(value: str) -> list[str]:

@@ -63,11 +63,7 @@ class Facts:
     def scope(self) -> Scope:
         """Whose it is."""
         category = next((name for meaning, name in CATEGORIES if meaning in self.classes), "")
-        telling = tuple(
-            word.text
-            for word in self.heading.words
-            if word.text in self.heading.scope and (word.is_number or not word.meanings)
-        )
+        telling = tuple(sorted(word.text for word in self.heading.scope if word.is_number or not word.meanings))
         if not category and any(not text.isdecimal() for text in telling):
             category = "unknown"
         return Scope(category, telling)
@@ -76,6 +72,11 @@ class Facts:
     def said(self) -> Mapping[str, float]:
         """Kind -> how surely the header, or the context, says so."""
         return self.heading.kinds if self.kinds is None else self.kinds
+
+    @property
+    def kind(self) -> str:
+        """The kind that the header says most surely; empty for none."""
+        return max(self.said, key=lambda kind: self.said[kind], default="")
 
     @property
     def nameless(self) -> bool:
@@ -116,7 +117,7 @@ class Sheet:
 
     def of(self, *kinds: str) -> list[Facts]:
         """Columns whose header says one of these kinds most surely, in their order."""
-        return [facts for facts in self.columns if facts.said and max(facts.said, key=lambda k: facts.said[k]) in kinds]
+        return [facts for facts in self.columns if facts.kind in kinds]
 
     def near(self, index: int, step: int) -> Facts | None:
         """The next column with any value in one direction."""
@@ -154,7 +155,7 @@ def _phone(p: Profile) -> float:
 
 
 def _zip(p: Profile) -> float:
-    return 1.0 * p["zip"] + 0.8 * p["zip_letters"] + 0.3 * p["zip5"] - 1.5 * (1 - p["zip"]) - 0.4 * p["date"]
+    return -1.5 * p.sequential + 1.0 * p["zip"] + 0.8 * p["zip_letters"] + 0.3 * p["zip5"] - 1.5 * (1 - p["zip"]) - 0.4 * p["date"]
 
 
 def _state(p: Profile) -> float:
@@ -209,7 +210,7 @@ def _company(p: Profile) -> float:
     numbers = 1 - p["has_letter"]
     return (
         1.3 * p["company"] + 0.5 * p.unique + 0.2 - 1.6 * other - 2.0 * numbers - 1.2 * p["long"] - 0.9 * p["person"]
-        - 0.8 * p["full_address"] - 0.5 * p["upper_code"]
+        - 0.8 * p["full_address"] - 0.5 * p["upper_code"] - 0.8 * p["code"]
     )  # fmt: skip
 
 
