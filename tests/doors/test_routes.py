@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -14,6 +15,8 @@ import pytest
 
 from conftest import Caller, MakeCaller, make_agent, wait_for
 from gristmill.base.db import Database
+from gristmill.base.ids import uuid7
+from gristmill.ledger import payment_store
 
 OK = frozenset({200, 201, 202, 204})
 _names = itertools.count(1)
@@ -29,6 +32,7 @@ class World:
     row: str
     key: str
     secret: str
+    payment: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ def lines() -> list[Line]:
         Line("GET", "/api/v1/agents/balance", stranger="own"),
         Line("GET", "/api/v1/billing/ledger", stranger="own"),
         Line("POST", "/api/v1/billing/topups", {"amount_usd": "1.00", "key": "K"}, usage, "own"),
+        Line("GET", "/api/v1/billing/payments", stranger="own"),
+        Line("GET", "/api/v1/billing/payments/{payment}"),
+        Line("GET", "/api/v1/connect", stranger="own"),
+        Line("POST", "/api/v1/connect", {"name": "N"}, usage, "own"),
         Line("GET", "/api/v1/agents", stranger="own"),
         Line(
             "POST",
@@ -132,12 +140,23 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     row = owner.get(f"{path}/rows").json()["data"][0]
     key = owner.post("/api/v1/api_keys", {"name": "To be rotated"}).json()["key"]
     secret = owner.post("/api/v1/secrets", {"name": "Token", "values": {"token": "0123456789"}}).json()
-    return World(agent.id, source["id"], batch["id"], row["id"], key["id"], secret["id"])
+    payment = make_payment(database, owner)
+    return World(agent.id, source["id"], batch["id"], row["id"], key["id"], secret["id"], payment)
+
+
+def make_payment(database: Database, owner: Caller) -> str:
+    payment_id = uuid7()
+    terms = {"network": "eip155:1", "asset": "0x1", "payer": "0x2", "nonce": str(payment_id), "purpose": "top_up"}
+    rest = {"amount_micro_usd": 1, "payload": {}, "requirements": {}, "valid_before": datetime.now(UTC)}
+    with database.tx(owner.organization_id) as tx:
+        payment_store.insert_payment(tx, owner.organization_id, payment_id, {**terms, **rest})
+    return str(payment_id)
 
 
 def test_every_route_has_a_line(anyone: httpx.Client) -> None:
     document = anyone.get("/openapi.json").json()
-    names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key"}
+    names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key",
+             "payment_id": "payment"}  # fmt: skip
     names |= {"secret_id": "secret"}
     routes = set()
     for path, methods in document["paths"].items():

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
         4 * 1024**3, ge=1024, description="Most bytes of an NDJSON stream that creates a batch."
     )
     json_body_bytes_max: int = Field(32 * 1024**2, ge=1024, description="Most bytes of a JSON request body.")
+    upload_bytes_max: int = Field(
+        2 * 1024**3, ge=1024, description="Most bytes of a file that is uploaded to an agent's inventory."
+    )
     row_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's input, as JSON.")
     result_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's result, as JSON.")
     source_csv_bytes_max: int = Field(5 * 1024**2, ge=1024, description="Most bytes of the text of a CSV source.")
@@ -140,6 +143,31 @@ class Settings(BaseSettings):
         validation_alias="BATCH_ENRICH_MIN_BALANCE_USD",
         description="Balance in USD that an enrichment needs to start.",
     )
+    enrich_price_usd: str = Field(
+        "0.05",
+        description="Most that one lead may cost with the lead enricher that is made by itself; a match costs this.",
+    )
+    enrich_anonymous_hours: int = Field(
+        24, ge=1, le=720, description="How long an upload without a key waits to be linked; then it is deleted."
+    )
+    enrich_anonymous_jobs_max: int = Field(
+        200, ge=0, description="Most uploads without a key that wait at a time; 0 refuses them."
+    )
+    admin_credit: bool = Field(
+        default=True,
+        description="Whether an organization's admin key may credit its own balance. Switch off where customers pay.",
+    )
+    x402_pay_to: str = Field(
+        "", description="Wallet address that x402 payments go to. Without it the balance is the only way to pay."
+    )
+    x402_network: str = Field(
+        "eip155:8453", pattern=r"^eip155:\d{1,20}$", description="Chain of the payments, in the form of CAIP-2."
+    )
+    x402_facilitator_url: str = Field(
+        "https://x402.org/facilitator", description="Service that verifies and settles x402 payments."
+    )
+    x402_facilitator_token: SecretStr | None = Field(None, description="Bearer token for that service.")
+    x402_min_usd: str = Field("1", description="Least that one x402 payment adds to the balance.")
     openrouter_api_key: SecretStr | None = Field(
         None, validation_alias="OPENROUTER_API_KEY", description="Key of the model provider."
     )

@@ -8,7 +8,9 @@ Messages leave out what `base.conceal` knows to be secret, whatever a foreign se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 from gristmill.base.conceal import redact
@@ -32,6 +34,8 @@ CODES: dict[str, CodeFacts] = {
     "malformed": CodeFacts(400, 2, False, "The id, header or body can't be read at all."),
     "unauthenticated": CodeFacts(401, 1, False, "The key is missing, unknown, revoked or expired."),
     "balance_too_low": CodeFacts(402, 1, False, "The free balance does not cover what was asked for."),
+    "payment_required": CodeFacts(402, 1, False, "The call must be paid for; the header PAYMENT-REQUIRED says how."),
+    "payment_refused": CodeFacts(402, 1, False, "The payment with the call was refused; the detail says why."),
     "forbidden": CodeFacts(403, 1, False, "The key is valid but its scope does not allow this call."),
     "not_found": CodeFacts(404, 1, False, "No such object in this organization."),
     "method_not_allowed": CodeFacts(405, 2, False, "The path exists but not with this method."),
@@ -68,6 +72,8 @@ class Error(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "internal"
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Headers that the answer carries beside the problem document."""
 
     def __init__(self, message: str = "", *, errors: tuple[FieldError, ...] = (), **facts: object) -> None:
         """`facts` are extra members of the problem document, for example `limit` and `size`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict, dataclass
@@ -93,9 +94,11 @@ def problem(request: Request, error: Error, *, status: int | None = None) -> JSO
         "errors": [{k: v for k, v in asdict(item).items() if v is not None} for item in error.errors],
         "request_id": request.scope.get("request_id", ""),
     }
-    headers = {"Retry-After": str(error.facts["retry_after_s"])} if "retry_after_s" in error.facts else None
+    headers = dict(error.headers)
+    if "retry_after_s" in error.facts:
+        headers["Retry-After"] = str(error.facts["retry_after_s"])
     if code.status == 401:  # noqa: PLR2004 - Unauthorized asks for a challenge
-        headers = {"WWW-Authenticate": "Bearer"}
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status_code=status or code.status, media_type=PROBLEM, headers=headers)
 
 
@@ -224,7 +227,7 @@ class CallContext:
             await send(message)
 
         try:
-            await self._app(scope, self._limited(headers, receive), tagged_send)
+            await self._app(scope, self._limited(scope["path"], headers, receive), tagged_send)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "(none)")
@@ -232,9 +235,11 @@ class CallContext:
             SECONDS.labels(scope["method"], path).observe(time.perf_counter() - started)
             structlog.contextvars.unbind_contextvars("request_id")
 
-    def _limited(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
+    def _limited(self, path: str, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         stream = headers.get(b"content-type", b"").split(b";")[0].strip().decode("latin-1") == NDJSON
-        limit = self._settings.batch_body_bytes_max if stream else self._settings.json_body_bytes_max
+        usual = "batch_body_bytes_max" if stream else "json_body_bytes_max"
+        setting = next((name for pattern, name in _body_limits if pattern.fullmatch(path)), usual)
+        limit: int = getattr(self._settings, setting)
         seen = 0
 
         async def receive_limited() -> Message:
@@ -247,6 +252,14 @@ class CallContext:
             return message
 
         return receive_limited
+
+
+_body_limits: list[tuple[re.Pattern[str], str]] = []
+
+
+def limit_bodies(pattern: str, setting: str) -> None:
+    """Give paths that match a pattern as a whole a limit on bodies of their own: they stream what they get."""
+    _body_limits.append((re.compile(pattern), setting))
 
 
 _SAFE_HEADERS = [

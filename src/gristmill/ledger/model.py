@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
-from gristmill.base.errors import Error
+from gristmill.base.errors import Conflict, Error, FieldError, Invalid
 
 Kind = Literal["top_up", "hold", "settle", "release", "refund", "adjustment"]
 Account = Literal["funded", "available", "held", "spent"]
@@ -72,3 +73,53 @@ class RowCharge:
     attempt: int
     held_micro_usd: int
     charge_micro_usd: int
+
+
+class PaymentTaken(Conflict):
+    """This payment was taken already."""
+
+
+class PaymentRequired(Error):
+    """This must be paid for; the header PAYMENT-REQUIRED says how."""
+
+    code = "payment_required"
+
+
+def local_path(text: str) -> str:
+    """A path of this site to go back to. Raises `Invalid` for anything that could lead elsewhere."""
+    parts = urlsplit(text)
+    plain = text.isascii() and text.isprintable() and "\\" not in text
+    if not plain or not text.startswith("/") or text.startswith("//") or parts.scheme or parts.netloc:
+        message = "must be a path of this site, such as /batch/0198..."
+        raise Invalid(f"`return` {message}.", errors=(FieldError("return", message),))
+    return text
+
+
+PaymentStatus = Literal["settlement_pending", "settled", "failed"]
+
+
+class PaymentRefused(Error):
+    """The payment was refused."""
+
+    code = "payment_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that comes in through x402. The balance is credited when, and only when, it becomes settled."""
+
+    id: UUID
+    status: PaymentStatus
+    """`settlement_pending`: it was sent, and how it ended is not known yet; it is looked after until it is."""
+    network: str
+    asset: str
+    payer: str
+    amount_micro_usd: int
+    amount_usd: str
+    purpose: str
+    """What was being paid for."""
+    transaction: str | None
+    reason: str
+    """Why it failed, or what is known while it is pending."""
+    created_at: datetime
+    updated_at: datetime

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-from gristmill.base.db import Tx
+from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Conflict, Malformed
 from gristmill.base.money import usd
 from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
 from gristmill.ledger import store
 from gristmill.ledger.model import Balance, Entry, RowCharge, RowHold
+
+ENTRIES_PER_PAGE = 1000
 
 
 def balance(tx: Tx, organization_id: int) -> Balance:
@@ -114,6 +116,18 @@ def settle_rows(tx: Tx, organization_id: int, batch_id: UUID, charges: Sequence[
     total_spent = sum(spent.values())
     store.update_account(tx, organization_id, held=-total_held, spent=total_spent, available=total_held - total_spent)
     return total_spent
+
+
+def every_entry(database: Database, organization_id: int, *, batch_id: UUID | None) -> Iterator[Entry]:
+    """All moves, newest first, page by page, each in a short transaction of its own."""
+    cursor = None
+    while True:
+        with database.tx(organization_id) as tx:
+            page = entries(tx, organization_id, cursor=cursor, limit=ENTRIES_PER_PAGE, batch_id=batch_id)
+        yield from page.data
+        cursor = page.meta.next_cursor
+        if cursor is None:
+            return
 
 
 def entries(

@@ -55,7 +55,7 @@ SELECT app_tenant_table('hunt_step');
 CREATE TABLE payment (
     id               uuid PRIMARY KEY,
     organization_id  bigint NOT NULL REFERENCES organization ON DELETE CASCADE,
-    status           text NOT NULL CHECK (status IN ('verifying', 'settlement_pending', 'settled', 'failed')),
+    status           text NOT NULL CHECK (status IN ('settlement_pending', 'settled', 'failed')),
     network          text NOT NULL,                 -- CAIP-2, such as eip155:8453
     asset            text NOT NULL,                 -- address of the token, in lower case
     payer            text NOT NULL,                 -- address that signed, in lower case
@@ -74,5 +74,5 @@ CREATE TABLE payment (
     CONSTRAINT payment_once UNIQUE (network, asset, payer, nonce)
 );
 CREATE INDEX payment_organization ON payment (organization_id, id DESC);
-CREATE INDEX payment_open ON payment (next_try_at) WHERE status IN ('verifying', 'settlement_pending');
+CREATE INDEX payment_open ON payment (next_try_at) WHERE status = 'settlement_pending';
 SELECT app_tenant_table('payment');
