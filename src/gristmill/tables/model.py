@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from gristmill.base.errors import Error, TooLarge
+from gristmill.base.errors import Error, Invalid, TooLarge
 
 type_names = ("int", "float", "bool", "date", "phone", "email", "url", "zip", "text")
 Type = Literal["int", "float", "bool", "date", "phone", "email", "url", "zip", "text"]
@@ -34,6 +34,10 @@ class UnsupportedFormat(Error):
     """This kind of file is not read."""
 
     code = "unsupported_type"
+
+
+class NoSuchSheet(Invalid):
+    """The workbook or archive has no such sheet."""
 
 
 class TooLargeToRead(TooLarge):
@@ -138,11 +142,19 @@ class Receipt:
     """Whether the file was read to its end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A sheet of a workbook, or a file of a zip archive."""
+
+    name: str
+    visible: bool = True
+
+
 class RowGroup(NamedTuple):
     """Some rows in a row. Every row has exactly one cell per column."""
 
     lines: list[int]
-    """1-based line where each row starts."""
+    """1-based line where each row starts; in a sheet its row, in JSON the number of the element."""
     rows: list[list[str]]
     values: list[Any] | None = None
     """Of JSON: the elements as they are, nested and with their types; None for other formats."""

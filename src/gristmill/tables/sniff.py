@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import re
-import zlib
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 
 from gristmill.tables import delimiters, encodings
+from gristmill.tables.archive import ZIP_MAGIC
 from gristmill.tables.delimited import decode_head
+from gristmill.tables.formats import binary_format
 from gristmill.tables.layout import detect_layout
-from gristmill.tables.model import Dialect, Format, Hints, Unreadable, UnsupportedFormat
+from gristmill.tables.model import Compression, Dialect, Format, Hints, Unreadable
 from gristmill.tables.records import Grammar, split_records
-from gristmill.tables.source import GZIP_MAGIC, HEAD_BYTES
+from gristmill.tables.source import HEAD_BYTES, Source
+from gristmill.tables.unpack import GZIP_MAGIC, UNPACKERS, ZSTD_MAGIC
 
 CONTROL_SHARE_MAX = 0.1
 """Text has hardly any control characters; a file with more is no text."""
 
-_MAGIC = (
-    (b"PK\x03\x04", "a zip archive or office document"),
-    (b"\xd0\xcf\x11\xe0", "an old office document"),
-    (b"PAR1", "a Parquet file"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"%PDF", "a PDF document"),
-    (b"\x89PNG", "an image"),
-    (b"\xff\xd8\xff", "an image"),
-)
+BINARY_FORMATS = frozenset(("xlsx", "xls", "xlsb", "ods", "parquet"))
+"""Formats that are no text."""
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 _JSON_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\[{"\]]|-?\d|true|false|null))')
 
@@ -34,42 +29,65 @@ _JSON_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\[{"\]]|-?\d|true|false|nul
 def sniff(data: bytes, hints: Hints | None = None, *, is_whole: bool | None = None) -> Dialect:
     """The dialect of a file that starts with `data`; a head of HEAD_BYTES is enough.
 
-    What `hints` says is taken as given and everything else is guessed under it. `is_whole` tells whether
-    `data` is the complete file (by default, when it is no longer than HEAD_BYTES). Raises
-    UnsupportedFormat for a format that is not read and Unreadable for bytes that are no text.
+    What `hints` says is taken as given and everything else is guessed under it. `is_whole` tells whether `data` is the
+    complete file (by default, when it is no longer than HEAD_BYTES). Of a workbook only its format is told: its layout
+    is found when it is read. Raises UnsupportedFormat for a format that is not read and Unreadable for bytes that are
+    no text.
     """
-    known = hints or Hints()
-    whole = len(data) <= HEAD_BYTES if is_whole is None else is_whole
-    if data.startswith(GZIP_MAGIC):
-        try:
-            data = zlib.decompressobj(wbits=31).decompress(data, HEAD_BYTES)
-        except zlib.error as error:
-            raise Unreadable("The gzip file is damaged.") from error
-        return _with_compression(sniff(data, hints, is_whole=False))
-    head = data[:HEAD_BYTES]
-    whole = whole and len(head) == len(data)
+    is_archive = data.startswith(ZIP_MAGIC)  # its directory is at its end
+    whole = (is_archive or len(data) <= HEAD_BYTES) if is_whole is None else is_whole
+    compression = compression_of(data)
+    if compression:
+        inner = sniff(_unpacked_head(data, compression), hints, is_whole=False)
+        return replace(inner, compression=compression)
+    if is_archive and whole:
+        archive = Source(data)
+        inner = sniff_head(archive.head, hints or Hints(), is_whole=archive.is_whole)
+        return replace(inner, compression=archive.compression, sheet=archive.member)
+    return sniff_head(data[:HEAD_BYTES], hints or Hints(), is_whole=whole and len(data) <= HEAD_BYTES)
+
+
+def sniff_head(head: bytes, known: Hints, *, is_whole: bool, names: Collection[str] | None = None) -> Dialect:
+    """The same for an unpacked head. `names` are the files of the archive that a workbook is."""
+    form = known.get("format") or binary_format(head, names)
+    if form in BINARY_FORMATS:
+        return Dialect(format=form, confidence={"format": 1.0})
     encoding = known.get("encoding")
-    guess = encodings.Guess(encoding, 1.0) if encoding else encodings.detect(head, is_whole=whole)
+    guess = encodings.Guess(encoding, 1.0) if encoding else encodings.detect(head, is_whole=is_whole)
     if "format" not in known:
         _check_is_text(head, guess.encoding)
-    text = decode_head(head, guess.encoding, is_whole=whole)
-    form = known.get("format") or _detect_format(text)
+    text = decode_head(head, guess.encoding, is_whole=is_whole)
+    form = form or _detect_format(text)
     if form != "delimited":
         return Dialect(format=form, encoding=guess.encoding, confidence={"format": 0.95, "encoding": guess.confidence})
-    return _sniff_delimited(text, known, guess, is_whole=whole)
+    return _sniff_delimited(text, known, guess, is_whole=is_whole)
 
 
-def _with_compression(dialect: Dialect) -> Dialect:
-    return replace(dialect, compression="gzip")
+def compression_of(head: bytes) -> Compression:
+    """How a file that starts with `head` is packed. A workbook is no archive."""
+    if head.startswith(GZIP_MAGIC):
+        return "gzip"
+    if head.startswith(ZSTD_MAGIC):
+        return "zstd"
+    return ""
+
+
+def _unpacked_head(data: bytes, compression: str) -> bytes:
+    """As much as a head needs; a file that stops in the middle is no error here."""
+    head = bytearray()
+    with suppress(Unreadable):
+        for chunk in UNPACKERS[compression](iter([data])):
+            head += chunk
+            if len(head) >= HEAD_BYTES:
+                break
+    if not head:
+        raise Unreadable(f"The {compression} file is damaged.")
+    return bytes(head)
 
 
 def _check_is_text(head: bytes, encoding: str) -> None:
     """Refuse what is no text. A given format is believed, so this is skipped for it."""
     controls = 0 if encoding.startswith(("utf-16", "utf-32")) else len(_CONTROLS.findall(head))
-    for magic, what in _MAGIC:
-        # A table may be headed `PAR1`; the formats themselves have control characters at once.
-        if controls and head.startswith(magic):
-            raise UnsupportedFormat(f"The file is {what}, which is not read here.")
     if controls > CONTROL_SHARE_MAX * len(head):
         raise Unreadable("The file is not text.")
 

@@ -4,41 +4,46 @@ from __future__ import annotations
 
 import io
 import tempfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, Literal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from gristmill.tables.model import TooLargeToRead, Unreadable, UnsupportedFormat
+from gristmill.tables.archive import ZIP_MAGIC, Archive, Member
+from gristmill.tables.model import Compression, NoSuchSheet, Unreadable, UnsupportedFormat
+from gristmill.tables.unpack import GZIP_MAGIC, UNPACKERS, ZSTD_MAGIC
 
 HEAD_BYTES = 256 * 1024
 """Bytes that guesses are made from."""
 CHUNK_BYTES = 1024 * 1024
 """Bytes read at a time."""
 SPOOL_MEMORY_BYTES = 8 * 1024 * 1024
-"""A stream that can't seek is kept in memory up to here, then in a temporary file."""
-UNPACKED_BYTES_MAX = 16 * 1024**3
-"""An archive that unpacks to more is refused."""
-UNPACK_RATIO_MAX = 300
-"""Text tables shrink 3 to 50 times; a file that shrinks more is a bomb."""
-UNPACK_FREE_BYTES = 64 * 1024 * 1024
-"""The ratio is looked at only beyond this many unpacked bytes."""
-GZIP_PIECE_BYTES = 16 * 1024
-"""Packed bytes unpacked at a time."""
-
-GZIP_MAGIC = b"\x1f\x8b"
+"""What has to be copied is kept in memory up to here, then in a temporary file."""
+MEMBERS_NAMED = 5
+"""Files of an archive that a message names."""
+WORKBOOK_PARTS = ("[Content_Types].xml", "mimetype")
+"""An archive that holds one of these is a document and no archive of files."""
+TABLE_SUFFIXES = frozenset((
+    ".csv", ".tsv", ".tab", ".psv", ".txt", ".json", ".geojson", ".jsonl", ".ndjson",
+    ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".parquet",
+))  # fmt: skip
+_PACKED_SUFFIXES = (".gz", ".zst", ".zip")
 
 
 class Source:
     """Bytes that can be read several times, always a chunk at a time.
 
-    A stream is read from where it stands. One that can't seek is copied to a temporary file first.
+    A stream is read from where it stands. One that can't seek is copied to a temporary file first. Gzip, Zstandard and
+    a zip archive of files are unpacked, one layer of them. Of an archive with several tables the largest is read,
+    unless `member` names one (or counts them, from 0).
     """
 
-    def __init__(self, source: str | Path | bytes | BinaryIO) -> None:
+    def __init__(self, source: str | Path | bytes | BinaryIO, member: str | int | None = None) -> None:
+        """Raises Unreadable, TooLargeToRead and NoSuchSheet."""
         self._path: Path | None = None
         self._stream: BinaryIO | None = None
         self._start = 0
+        self._unpacked: BinaryIO | None = None
         if isinstance(source, (str, Path)):
             self._path = Path(source)
         elif isinstance(source, bytes):
@@ -46,25 +51,100 @@ class Source:
         elif source.seekable():
             self._stream, self._start = source, source.tell()
         else:
-            self._stream = _spool(source)
-        self.compression: Literal["", "gzip"] = "gzip" if self._packed_head() == GZIP_MAGIC else ""
+            self._stream = _spool(_read_on(source))
+        self.warnings: list[str] = []
+        self.member = ""
+        """Name of the file of an archive that is read."""
+        self.tables: list[str] = []
+        """Names of the files of an archive that may be read."""
+        self.member_was_named = False
+        """Whether `member` chose the file, so that it is no name of a sheet inside of it."""
+        self.compression = self._find_compression(member)
         self.head, self.is_whole = self._read_head()
 
     @property
     def suffix(self) -> str:
         """The file name's suffix in lower case without `.gz`; empty where there is no name."""
+        if self.member:
+            return PurePosixPath(self.member.lower()).suffix
         if self._path is None:
             return ""
-        name = self._path.name.lower().removesuffix(".gz")
+        name = self._path.name.lower()
+        for packed in _PACKED_SUFFIXES:
+            name = name.removesuffix(packed) if self.compression else name
         return Path(name).suffix
 
     def chunks(self) -> Iterator[bytes]:
         """All bytes, unpacked. Raises Unreadable (broken archive) and TooLargeToRead (bomb)."""
+        if self._unpacked is not None:
+            self._unpacked.seek(0)
+            return _read_on(self._unpacked)
+        if self.compression == "zip":
+            return self._member_chunks()
         packed = self._packed_chunks()
-        return _inflate(packed) if self.compression else packed
+        return UNPACKERS[self.compression](packed) if self.compression else packed
 
-    def _packed_head(self) -> bytes:
-        return next(self._packed_chunks(), b"")[: len(GZIP_MAGIC)]
+    @contextmanager
+    def open(self) -> Generator[BinaryIO]:
+        """All bytes, unpacked, as a file that can seek; what is packed is unpacked to a temporary file once."""
+        if self.compression:
+            if self._unpacked is None:
+                self._unpacked = _spool(self.chunks())
+            yield self._unpacked
+        else:
+            with self._packed_file() as file:
+                yield file
+
+    @contextmanager
+    def _packed_file(self) -> Generator[BinaryIO]:
+        if self._path is not None:
+            with _open(self._path) as file:
+                yield file
+        elif self._stream is not None:
+            window = _Window(self._stream, self._start) if self._start else self._stream
+            yield window  # pyright: ignore[reportReturnType] (a BinaryIO in all but its declared bases)
+
+    def _find_compression(self, member: str | int | None) -> Compression:
+        magic = next(self._packed_chunks(), b"")[: len(ZIP_MAGIC)]
+        if magic.startswith(GZIP_MAGIC):
+            return "gzip"
+        if magic == ZSTD_MAGIC:
+            return "zstd"
+        if magic == ZIP_MAGIC:
+            with self._packed_file() as file:
+                members = Archive(file).members
+            if not any(part in members for part in WORKBOOK_PARTS):
+                self._choose(list(members.values()), member)
+                return "zip"
+        return ""
+
+    def _choose(self, members: list[Member], wanted: str | int | None) -> None:
+        files = [item for item in members if item.size and not _is_litter(item.name)]
+        named = [item for item in files if PurePosixPath(item.name.lower()).suffix in TABLE_SUFFIXES]
+        files = named or files
+        self.tables = [item.name for item in files]
+        names = ", ".join(self.tables[:MEMBERS_NAMED]) + (", ..." if len(files) > MEMBERS_NAMED else "")
+        if not files:
+            raise Unreadable("The zip archive has no files.")
+        if isinstance(wanted, int) and len(files) > 1:
+            if not 0 <= wanted < len(files):
+                raise NoSuchSheet(f"The archive has no file {wanted}; it has {len(files)}, counted from 0: {names}.")
+            wanted = self.tables[wanted]
+        for name in self.tables:
+            if wanted in (name, PurePosixPath(name).name):
+                self.member, self.member_was_named = name, True
+                return
+        chosen = max(files, key=lambda item: item.size)
+        self.member = chosen.name
+        if len(files) > 1:
+            self.warnings.append(f"The archive has {len(files)} files ({names}). The largest is read: {chosen.name}.")
+        elif len(members) > 1:
+            self.warnings.append(f"Of the archive {chosen.name} is read.")
+
+    def _member_chunks(self) -> Iterator[bytes]:
+        with self._packed_file() as file:
+            archive = Archive(file)
+            yield from archive.chunks(archive.members[self.member])
 
     def _read_head(self) -> tuple[bytes, bool]:
         head = bytearray()
@@ -76,63 +156,60 @@ class Source:
 
     def _packed_chunks(self) -> Iterator[bytes]:
         if self._path is not None:
-            try:
-                with self._path.open("rb") as file:
-                    while chunk := file.read(CHUNK_BYTES):
-                        yield chunk
-            except OSError as error:
-                raise Unreadable(f"The file can't be opened: {error.strerror}.") from error
+            with _open(self._path) as file:
+                yield from _read_on(file)
         elif self._stream is not None:
             self._stream.seek(self._start)
-            while chunk := self._stream.read(CHUNK_BYTES):
-                if not isinstance(chunk, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] (text streams get here)
-                    raise UnsupportedFormat("The stream must be opened in binary mode.")
-                yield chunk
+            yield from _read_on(self._stream)
 
 
-def _spool(stream: BinaryIO) -> BinaryIO:
+def _is_litter(name: str) -> bool:
+    """What operating systems put beside one's files."""
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith(".")
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise Unreadable(f"The file can't be opened: {error.strerror}.") from error
+
+
+def _read_on(file: BinaryIO) -> Iterator[bytes]:
+    """From where it stands to its end."""
+    while chunk := file.read(CHUNK_BYTES):
+        if not isinstance(chunk, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] (text streams get here)
+            raise UnsupportedFormat("The stream must be opened in binary mode.")
+        yield chunk
+
+
+def _spool(chunks: Iterator[bytes]) -> BinaryIO:
     spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES)  # noqa: SIM115 (lives as long as the Table)
-    while chunk := stream.read(CHUNK_BYTES):
+    for chunk in chunks:
         spool.write(chunk)
     return spool  # pyright: ignore[reportReturnType] (a BinaryIO in all but its declared bases)
 
 
-def _inflate(packed: Iterator[bytes]) -> Iterator[bytes]:
-    """Unpack gzip members one after the other; zlib's own buffer bounds the output of one step."""
-    inflater = zlib.decompressobj(wbits=31)
-    read = written = 0
-    for piece in _pieces(packed):
-        read += len(piece)
-        rest = piece
-        while rest:
-            if inflater.eof:
-                if not rest.strip(b"\0"):  # padding after the last member is allowed
-                    break
-                inflater = zlib.decompressobj(wbits=31)
-            try:
-                out = inflater.decompress(rest, CHUNK_BYTES)
-            except zlib.error as error:
-                raise Unreadable("The gzip file is damaged.") from error
-            rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
-            written += len(out)
-            _check_unpacked(read, written)
-            if out:
-                yield out
-    if not inflater.eof:
-        raise Unreadable("The gzip file ends too early.")
+class _Window(io.RawIOBase):
+    """The rest of a stream as a file that starts at 0."""
 
+    def __init__(self, stream: BinaryIO, start: int) -> None:
+        super().__init__()
+        self._stream = stream
+        self._start = start
 
-def _pieces(packed: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces: what follows a member is copied, which is slow when a chunk has many tiny members."""
-    for chunk in packed:
-        for start in range(0, len(chunk), GZIP_PIECE_BYTES):
-            yield chunk[start : start + GZIP_PIECE_BYTES]
+    def readable(self) -> bool:
+        return True
 
+    def seekable(self) -> bool:
+        return True
 
-def _check_unpacked(read: int, written: int) -> None:
-    if written > UNPACKED_BYTES_MAX:
-        raise TooLargeToRead("The file unpacks to more than is allowed.", limit=UNPACKED_BYTES_MAX)
-    if written > UNPACK_FREE_BYTES and written > read * UNPACK_RATIO_MAX:
-        raise TooLargeToRead(
-            f"The file unpacks to more than {UNPACK_RATIO_MAX} times its size.", limit=UNPACK_RATIO_MAX
-        )
+    def tell(self) -> int:
+        return self._stream.tell() - self._start
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = self._start if whence == io.SEEK_SET else 0
+        return self._stream.seek(offset + base, whence) - self._start
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._stream.read(size)

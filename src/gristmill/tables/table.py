@@ -14,6 +14,7 @@ from gristmill.tables.model import (
     Receipt,
     Reject,
     RowGroup,
+    Sheet,
     fingerprint,
 )
 
@@ -89,8 +90,10 @@ class Table:
     run at the same time when the source is a stream.
     """
 
-    def __init__(self, reader: Reader, warnings: Iterable[str] = ()) -> None:
+    def __init__(self, reader: Reader, warnings: Iterable[str] = (), sheets: tuple[Sheet, ...] = ()) -> None:
         self._reader = reader
+        self.sheets = sheets
+        """Sheets of the workbook or files of the archive; `dialect.sheet` is the one that is read."""
         self._warnings = tuple(warnings)
         self._log = Log(self._warnings)
 

@@ -34,6 +34,7 @@ from gristmill.tables import Hints, Table, Unreadable, UnsupportedFormat, read_t
 
 REJECTS_KEPT = 20
 REJECT_CHARS_MAX = 500
+TEXT_FORMATS = frozenset({"delimited", "json", "jsonl"})
 _BYTEWISE = frozenset({"utf-8", "utf-8-sig", "cp1252"})
 """Encodings in which a byte that is not valid is taken for Windows-1252."""
 
@@ -69,6 +70,8 @@ def decode(data: bytes, hints: DialectHints) -> tuple[str, str, list[str]]:
         ) from None
     if found.compression:
         raise Unreadable("The file is compressed; unpack it first.")
+    if found.format not in TEXT_FORMATS:
+        raise Unreadable(f"The file is {found.format}; a CSV source keeps text.")
     # The mark of UTF-8 stays in the text, so that it can be given back as it came.
     encoding = "utf-8" if found.encoding == "utf-8-sig" else found.encoding
     notes = [] if encoding == "utf-8" else [f"The file was in {encoding} and is kept as text."]
