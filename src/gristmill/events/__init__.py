@@ -1,5 +1,28 @@
-"""The outbox: an event commits with the change that caused it."""
+"""The outbox: an event commits with the change that caused it, and is delivered to whoever asked for it.
 
-from gristmill.events.service import Event, emit, list_events, on
+`emit` records one, `on` lets a higher room act in the same transaction. Webhooks, channels and callbacks are
+*receivers*: each worker runs the dispatcher, which sends what they are owed. `file_pending` has a person look at
+something.
+"""
 
-__all__ = ["Event", "emit", "list_events", "on"]
+from gristmill.events.model import KINDS, Event, PendingItem
+from gristmill.events.service import (
+    emit,
+    file_pending,
+    list_events,
+    on,
+    resolve_pending,
+    withdraw_pending,
+)
+
+__all__ = [
+    "KINDS",
+    "Event",
+    "PendingItem",
+    "emit",
+    "file_pending",
+    "list_events",
+    "on",
+    "resolve_pending",
+    "withdraw_pending",
+]

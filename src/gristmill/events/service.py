@@ -1,20 +1,22 @@
-"""Verbs of events."""
+"""Verbs of events and pending items."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from gristmill.base.db import Tx
 from gristmill.base.ids import parse_uuid, uuid7
 from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
 from gristmill.events import store
-from gristmill.events.model import KINDS, Event
+from gristmill.events.model import KINDS, Event, ItemNotFound, ItemResolved, NoSuchAgent, PendingItem, topics_of
 
 Listener = Callable[[Tx, int, UUID, str, dict[str, Any]], None]
 """Called with (tx, organization id, event id, subject, data)."""
+Decision = Literal["done", "approve", "reject"]
+MESSAGE_CHARS_MAX = 2000
 
 _listeners: defaultdict[str, list[Listener]] = defaultdict(list)
 
@@ -30,12 +32,28 @@ def on(kind: str, listener: Listener) -> None:
         _listeners[kind].append(listener)
 
 
-def emit(tx: Tx, organization_id: int, kind: str, *, subject: str, data: dict[str, Any]) -> UUID:
-    """Record an event in this transaction; it exists if and only if the transaction commits. Answers its id."""
+def emit(
+    tx: Tx, organization_id: int, kind: str, *, subject: str, data: dict[str, Any], except_for: UUID | None = None
+) -> UUID:
+    """Record an event in this transaction; it exists if and only if the transaction commits. Answers its id.
+
+    Webhooks and channels that subscribed to it are owed a delivery from that moment. `data["agent_id"]`, where there is
+    one, keeps it from other agents' channels. `except_for` is a receiver that must not hear of it.
+    """
     if kind not in KINDS:
         raise ValueError(f"unknown event kind {kind}")
     event_id = uuid7()
-    store.insert_event(tx, event_id, organization_id, kind=kind, subject=subject, data=data)
+    store.insert_event(
+        tx,
+        event_id,
+        organization_id,
+        kind=kind,
+        subject=subject,
+        data=data,
+        topics=topics_of(kind, data),
+        agent_id=data.get("agent_id"),
+        except_for=except_for,
+    )
     for listener in _listeners[kind]:
         listener(tx, organization_id, event_id, subject, data)
     return event_id
@@ -47,3 +65,84 @@ def list_events(tx: Tx, organization_id: int, *, cursor: str | None, limit: int)
     rows = store.list_events(tx, organization_id, after=after, limit=limit)
     data = [Event(**row) for row in rows]
     return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+
+
+def require_agent(tx: Tx, organization_id: int, agent_id: int) -> None:
+    """Raises `NoSuchAgent` unless the organization has this agent."""
+    if not store.has_agent(tx, organization_id, agent_id):
+        raise NoSuchAgent(f"There is no agent {agent_id}.")
+
+
+def file_pending(
+    tx: Tx,
+    organization_id: int,
+    agent_id: int | None,
+    kind: str,
+    *,
+    message: str,
+    facts: dict[str, Any],
+    key: str = "",
+) -> PendingItem:
+    """Have a person look at something. While an item of the same kind and key is open, it is only counted up.
+
+    `kind` is such as `DATA_SOURCE_PULL_FAILED`, `key` what it is about, such as `connector:12`. A new item is told to
+    channels by `pending.filed`; `events.on("pending.resolved", ...)` learns what was decided.
+    """
+    item = store.file_item(
+        tx, uuid7(), organization_id, agent_id, kind=kind, key=key, message=message[:MESSAGE_CHARS_MAX], facts=facts
+    )
+    if item.times == 1:
+        emit(tx, organization_id, "pending.filed", subject=f"pending:{item.id}", data=_told(item))
+    return item
+
+
+def list_pending(
+    tx: Tx, organization_id: int, *, agent_id: int | None, is_open: bool | None, cursor: str | None, limit: int
+) -> CursorPage[PendingItem]:
+    """Items of an agent, or of the whole organization, newest first."""
+    before = parse_uuid(str(decode_cursor(cursor)), "cursor") if cursor else None
+    data = store.list_items(tx, organization_id, agent_id=agent_id, is_open=is_open, before=before, limit=limit)
+    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+
+
+def get_pending(tx: Tx, organization_id: int, item_id: UUID, *, agent_id: int | None = None) -> PendingItem:
+    """An item, of this agent where one is named. Raises `ItemNotFound`."""
+    return _item(tx, organization_id, item_id, agent_id, lock=False)
+
+
+def resolve_pending(
+    tx: Tx,
+    organization_id: int,
+    item_id: UUID,
+    *,
+    decision: Decision,
+    note: str = "",
+    agent_id: int | None = None,
+) -> PendingItem:
+    """Close an item with what was decided; whoever filed it acts on that in the same transaction.
+
+    Raises `ItemNotFound`, or `ItemResolved` for one that is closed already.
+    """
+    if _item(tx, organization_id, item_id, agent_id, lock=True).resolved_at is not None:
+        raise ItemResolved
+    item = store.resolve_item(tx, organization_id, item_id, {"decision": decision, "note": note})
+    data = {**_told(item), "decision": decision, "note": note}
+    emit(tx, organization_id, "pending.resolved", subject=f"pending:{item.id}", data=data)
+    return item
+
+
+def withdraw_pending(tx: Tx, organization_id: int, agent_id: int | None, kind: str, *, key: str = "") -> None:
+    """The cause of an item is gone by itself: close it, if it is open."""
+    store.resolve_items(tx, organization_id, agent_id, kind=kind, key=key)
+
+
+def _item(tx: Tx, organization_id: int, item_id: UUID, agent_id: int | None, *, lock: bool) -> PendingItem:
+    found = store.find_item(tx, organization_id, item_id, lock=lock)
+    if found is None or (agent_id is not None and found.agent_id != agent_id):
+        raise ItemNotFound(f"There is no pending item {item_id}.")
+    return found
+
+
+def _told(item: PendingItem) -> dict[str, Any]:
+    told = {"item_id": str(item.id), "item_kind": item.kind, "message": item.message, "facts": item.facts}
+    return told if item.agent_id is None else {**told, "agent_id": item.agent_id}
