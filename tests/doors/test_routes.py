@@ -33,6 +33,7 @@ class World:
     key: str
     secret: str
     payment: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ def lines() -> list[Line]:
         Line("POST", "/api/v1/data_sources/{source}/preview", {"limit": 5}),
         Line("POST", "/api/v1/data_sources/{source}/test", None, usage),
         Line("GET", "/api/v1/data_source_env_keys", None, usage, "own"),
+        Line("GET", "/api/v1/agents/{agent}/inventories"),
+        Line("POST", "/api/v1/agents/{agent}/inventories", {"name": "N", "file_base64": "YSxiCjEsMgo="}),
+        Line("GET", "/api/v1/agents/{agent}/inventories/{file}"),
+        Line("GET", "/api/v1/agents/{agent}/inventories/{file}/content"),
+        Line("GET", "/api/v1/agents/{agent}/inventories/{file}/rejects"),
+        Line("DELETE", "/api/v1/agents/{agent}/inventories/{file}", None, usage),
         Line("POST", "/api/v1/agents/{agent}/batch_executions", {"items": [{"n": 1}]}),
         Line("GET", "/api/v1/agents/{agent}/batch_executions"),
         Line("POST", "/api/v1/agents/{agent}/batch_executions/quote", {"items": [{"n": 1}]}),
@@ -141,7 +148,9 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     key = owner.post("/api/v1/api_keys", {"name": "To be rotated"}).json()["key"]
     secret = owner.post("/api/v1/secrets", {"name": "Token", "values": {"token": "0123456789"}}).json()
     payment = make_payment(database, owner)
-    return World(agent.id, source["id"], batch["id"], row["id"], key["id"], secret["id"], payment)
+    upload = {"name": "rows.csv", "file_base64": "YSxiCjEsMgo="}
+    file = owner.post(f"/api/v1/agents/{agent.id}/inventories", upload).json()
+    return World(agent.id, source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"])
 
 
 def make_payment(database: Database, owner: Caller) -> str:
@@ -157,7 +166,7 @@ def test_every_route_has_a_line(anyone: httpx.Client) -> None:
     document = anyone.get("/openapi.json").json()
     names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key",
              "payment_id": "payment"}  # fmt: skip
-    names |= {"secret_id": "secret"}
+    names |= {"secret_id": "secret", "inventory_id": "file"}
     routes = set()
     for path, methods in document["paths"].items():
         if not path.startswith("/api/"):
@@ -179,7 +188,7 @@ def test_who_gets_what(world: World, owner: Caller, teammate: Caller, stranger: 
         foreign = ask(stranger, line, world)
         expected = OK if line.stranger == "own" else {line.stranger}
         assert foreign.status_code in expected, f"{where}: a stranger got {foreign.status_code} {foreign.text[:300]}"
-        for secret in (world.batch, world.row, world.key):
+        for secret in (world.batch, world.row, world.key, world.file):
             assert secret not in foreign.text or line.stranger == 404, f"{where} shows a stranger the owner's objects"
 
         if line.teammate is not None:

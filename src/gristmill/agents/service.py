@@ -49,6 +49,9 @@ DEFAULTS: dict[str, Any] = {
     "template": None,
 }
 
+OWNED = {"inventory": "files", "connector": "connectors"}
+"""Tables whose lines must go before their agent does, and what they are called."""
+
 
 def create(tx: Tx, organization_id: int, values: dict[str, Any], *, local: bool = False) -> Agent:
     """A new agent. Raises `Invalid` for a config that its runtime refuses, `Conflict` when the name is taken."""
@@ -153,7 +156,7 @@ def list_agents(tx: Tx, organization_id: int, *, only_id: int | None, page: int,
 
 
 def delete(tx: Tx, organization_id: int, agent_id: int) -> None:
-    """Remove an agent. Raises `Conflict` while batches refer to it: their receipts must stay readable."""
+    """Remove an agent. Raises `Conflict` while batches, files or connectors refer to it."""
     get(tx, organization_id, agent_id)
     kept = Conflict(f"Agent {agent_id} has batches; its results would be lost. Rename it instead.")
     if store.has_batches(tx, agent_id):
@@ -161,8 +164,9 @@ def delete(tx: Tx, organization_id: int, agent_id: int) -> None:
     vault.refer_only(tx, organization_id, (), f"agent:{agent_id}")
     try:
         store.delete_agent(tx, organization_id, agent_id)
-    except psycopg.errors.ForeignKeyViolation:  # one was made just now
-        raise kept from None
+    except psycopg.errors.ForeignKeyViolation as error:
+        what = OWNED.get(error.diag.table_name or "")
+        raise (Conflict(f"Agent {agent_id} has {what}; delete them first.") if what else kept) from None
 
 
 def templates() -> list[Template]:

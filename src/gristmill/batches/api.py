@@ -12,9 +12,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from gristmill import agents, sources
+from gristmill import agents, inventory, sources
 from gristmill.agents import Agent
 from gristmill.base import jsons
 from gristmill.base.errors import Error, FieldError, Invalid, Malformed
@@ -79,13 +79,18 @@ class Options(BaseModel):
 
 
 class BatchCreate(Options):
-    """Rows and how to run them: exactly one of `items` and `data_source_id`."""
+    """Rows and how to run them: exactly one of `items`, `data_source_id` and `inventory_id`."""
 
     items: list[Any] | None = Field(
         None, max_length=ITEMS_MAX, description="Rows as JSON objects.", examples=[[{"email": "ana@example.com"}]]
     )
     data_source_id: int | None = Field(None, ge=1, le=2**63 - 1, description="A saved source; its mapping is used.")
     snapshot_id: UUID | None = Field(None, description="Run the rows that a preview with `snapshot: true` showed.")
+    inventory_id: UUID | None = Field(
+        None,
+        validation_alias=AliasChoices("inventory_id", "upload_id"),
+        description="A file of the agent's inventory; `upload_id` is another name for it.",
+    )
     external_ids: list[str] | None = Field(
         None, max_length=ITEMS_MAX, description="Your id of each row, in the order of `items`."
     )
@@ -155,16 +160,39 @@ def _check_external_ids(ids: list[str]) -> None:
 
 
 @contextmanager
-def _rows_of(request: Request, body: BatchCreate | LegacyRun) -> Generator[tuple[service.Order, _Rows]]:
-    """Order and rows of a JSON body. Rows of a source are read here, before any transaction that uses them is open."""
-    items = body.items if isinstance(body, BatchCreate) else None
-    external = body.external_ids if isinstance(body, BatchCreate) else None
-    if (items is None) == (body.data_source_id is None):
-        message = "exactly one of `items` and `data_source_id` is needed"
+def _rows_of(request: Request, agent_id: int, body: BatchCreate | LegacyRun) -> Generator[tuple[service.Order, _Rows]]:
+    """Order and rows of a JSON body. Rows of a source or file are read here, before any transaction that uses them."""
+    items, file_id, external = None, None, None
+    if isinstance(body, BatchCreate):
+        items, file_id, external = body.items, body.inventory_id, body.external_ids
+    if [items, body.data_source_id, file_id].count(None) != 2:  # noqa: PLR2004 - one of the three is there
+        message = "exactly one of `items`, `data_source_id` and `inventory_id` is needed"
         raise Invalid(f"{message.capitalize()}.", errors=(FieldError("items", message),))
     if items is not None:
         yield _order(body, {"kind": "items"}, body.mapping or {}, [], external), list(rows_of_items(items))
-        return
+    elif file_id is not None:
+        with _open_file(request, agent_id, file_id) as file:
+            origin = {"kind": "inventory", "inventory_id": str(file_id), "name": file.name}
+            yield _order(body, origin, body.mapping or {}, file.columns, external), file.rows
+    else:
+        with _open_source(request, body) as (opened, origin):
+            mapping = opened.mapping if body.mapping is None else body.mapping
+            yield _order(body, origin, mapping, opened.columns, external), opened.rows
+
+
+@contextmanager
+def _open_file(request: Request, agent_id: int, file_id: UUID) -> Generator[inventory.OpenedFile]:
+    with open_call(request) as call:
+        _agent(call, agent_id)
+        stored = inventory.get(call.tx, call.organization_id, file_id, agent_id=agent_id)
+    with inventory.open_rows(stored, shared(request).settings) as opened:
+        yield opened
+
+
+@contextmanager
+def _open_source(
+    request: Request, body: BatchCreate | LegacyRun
+) -> Generator[tuple[sources.OpenedRows, dict[str, Any]]]:
     source_id = cast("int", body.data_source_id)
     with open_call(request) as call:
         source = sources.get(call.tx, call.organization_id, source_id)
@@ -172,11 +200,10 @@ def _rows_of(request: Request, body: BatchCreate | LegacyRun) -> Generator[tuple
         if body.snapshot_id is not None:
             snapshot = sources.find_snapshot(call.tx, call.organization_id, source_id, body.snapshot_id)
     with sources.open_rows(source, shared(request).settings, snapshot=snapshot) as opened:
-        origin = {"kind": "data_source", "data_source_id": source_id, "name": opened.name}
+        origin: dict[str, Any] = {"kind": "data_source", "data_source_id": source_id, "name": opened.name}
         if body.snapshot_id is not None:
             origin["snapshot_id"] = str(body.snapshot_id)
-        mapping = opened.mapping if body.mapping is None else body.mapping
-        yield _order(body, origin, mapping, opened.columns, external), opened.rows
+        yield opened, origin
 
 
 def _agent(call: Call, agent_id: int) -> Agent:
@@ -249,7 +276,7 @@ def _create_streamed(
 
 
 def _create_from_json(request: Request, once: Once, agent_id: int, body: BatchCreate | LegacyRun) -> Response:
-    with _rows_of(request, body) as (order, rows), open_call(request) as call:
+    with _rows_of(request, agent_id, body) as (order, rows), open_call(request) as call:
         agent = _agent(call, agent_id)
         return once.run(call, 202, lambda: service.create(call.tx, call.organization_id, agent, order, rows))
 
@@ -297,7 +324,7 @@ async def quote_batch(agent_id: Id, body: QuoteBody, request: Request) -> Quote:
     """
 
     def look() -> tuple[Agent, quotes.Survey, int, int]:
-        with _rows_of(request, body) as (order, rows), open_call(request) as call:
+        with _rows_of(request, agent_id, body) as (order, rows), open_call(request) as call:
             agent = _agent(call, agent_id)
             survey = quotes.Survey(agent, order)
             survey.look(rows)

@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gristmill import __version__, engine
+from gristmill import __version__, engine, ledger
 from gristmill.agents.api import router as agents_router
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
@@ -24,6 +24,7 @@ from gristmill.doors.metrics import database_metrics
 from gristmill.doors.pages import router as pages_router
 from gristmill.events.api import router as events_router
 from gristmill.identity.api import router as identity_router
+from gristmill.inventory.api import router as inventory_router
 from gristmill.ledger.api import router as ledger_router
 from gristmill.sources.api import router as sources_router
 from gristmill.vault.api import router as vault_router
@@ -44,6 +45,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
         # The default pool has a handful of threads; calls that wait for a foreign server must not queue behind others.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="call"))
         engine.warm_up(database.url)
+        ledger.warm_up(settings)
         yield
         database.close()
 
@@ -68,6 +70,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
         identity_router,
         events_router,
         vault_router,
+        inventory_router,
     ):
         app.router.routes.extend(router.routes)
     app.include_router(pages_router)

@@ -1,0 +1,89 @@
+"""Verbs of inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import BinaryIO
+from uuid import UUID
+
+from gristmill import events
+from gristmill.base.config import Settings
+from gristmill.base.db import Tx
+from gristmill.base.errors import Error, Malformed
+from gristmill.base.ids import uuid7
+from gristmill.base.log import get_log
+from gristmill.base.objects import ObjectStore, Stored
+from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.inventory import store
+from gristmill.inventory.model import NAME_CHARS_MAX, Draft, Inventory, InventoryNotFound, StoredInventory
+
+log = get_log("inventory")
+
+ADDED = "agent.inventory.added"
+"""Kind of the event that tells of a new file, in the transaction that adds it."""
+
+
+def keep(settings: Settings, organization_id: int, agent_id: int, data: Iterable[bytes] | BinaryIO) -> Stored:
+    """Write an uploaded file to the object store. It becomes inventory by `add`, or goes by `delete_object`."""
+    key = f"inventory/{organization_id}/{agent_id}/{uuid7()}"
+    return ObjectStore.of(settings).put_stream(key, data)
+
+
+def add(tx: Tx, organization_id: int, agent_id: int, draft: Draft) -> Inventory:
+    """Make a file that was kept and read an agent's inventory, and tell of it."""
+    inventory_id = uuid7()
+    name = draft.name.replace("\x00", "\N{REPLACEMENT CHARACTER}")[-NAME_CHARS_MAX:] or str(inventory_id)
+    kept = Draft(name, draft.origin, draft.object_key, draft.size_bytes, draft.sha256, draft.examined)
+    made = store.insert_inventory(tx, organization_id, inventory_id, agent_id, kept)
+    facts = {
+        "inventory_id": str(made.id),
+        "agent_id": agent_id,
+        "name": made.name,
+        "origin": made.origin,
+        "size_bytes": made.size_bytes,
+        "rows": made.row_count,
+        "rejects": made.reject_count,
+    }
+    events.emit(tx, organization_id, ADDED, subject=f"inventory:{made.id}", data=facts)
+    return made
+
+
+def get(tx: Tx, organization_id: int, inventory_id: UUID, *, agent_id: int | None = None) -> StoredInventory:
+    """A file, of this agent where one is named. Raises `InventoryNotFound`."""
+    found = store.find_inventory(tx, organization_id, inventory_id)
+    if found is None or agent_id not in {None, found.inventory.agent_id}:
+        raise InventoryNotFound(f"There is no file {inventory_id} in the inventory.")
+    return found
+
+
+def list_inventory(
+    tx: Tx, organization_id: int, agent_id: int, *, cursor: str | None, limit: int
+) -> CursorPage[Inventory]:
+    """Files of an agent, newest first."""
+    data = store.list_inventory(tx, organization_id, agent_id, before=_cursor_uuid(cursor), limit=limit)
+    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+
+
+def _cursor_uuid(cursor: str | None) -> UUID | None:
+    if cursor is None:
+        return None
+    try:
+        return UUID(decode_cursor(cursor))
+    except (ValueError, AttributeError, TypeError):
+        raise Malformed("The cursor is not one of ours.") from None
+
+
+def delete(tx: Tx, organization_id: int, inventory_id: UUID) -> str:
+    """Remove a file; answers the key for `delete_object`, once the transaction is through. Batches keep their rows."""
+    key = store.delete_inventory(tx, organization_id, inventory_id)
+    if key is None:
+        raise InventoryNotFound(f"There is no file {inventory_id} in the inventory.")
+    return key
+
+
+def delete_object(key: str, settings: Settings) -> None:
+    """Remove bytes that are no inventory any more; a store that fails is told to the operator only."""
+    try:
+        ObjectStore.of(settings).delete(key)
+    except Error as error:
+        log.warning("an object was left behind", key=key, detail=error.message)
