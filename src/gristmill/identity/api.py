@@ -131,6 +131,16 @@ class Once:
 
 OnceGuard = Annotated[Once, Depends()]
 
+
+class _OnceOfStream(Once):
+    """The same for a body that the call reads by itself: its `run` is given the digest."""
+
+    def __init__(self, request: Request, key: IdempotencyKey = None) -> None:
+        super().__init__(request, b"", key)
+
+
+OnceOfStream = Annotated[_OnceOfStream, Depends()]
+
 router = APIRouter(prefix="/api/v1", tags=["Keys"])
 
 
