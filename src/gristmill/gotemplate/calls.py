@@ -193,7 +193,17 @@ def _index_row(to: Expressions, call: Site) -> Value | None:
 
 
 def _slice(to: Expressions, call: Site) -> Value:
-    values, at = _operands(to, call)
+    """`slice` takes an int only where its static type is int: what comes straight out of a row is refused."""
+    values: list[Value] = []
+    at = call.name_site
+    for position, arg in enumerate(call.args):
+        value = to.argument(arg, three=position > 0)
+        at = value.at
+        if position and value.boxed:
+            code = f"BOXED if {value.boxed} and {value.code} is not MISSING else {value.code}"
+            value = Value(to.out.set(code), at=at)
+        values.append(value)
+    values += [call.final] if call.final else []
     return _answer(to, f"slice_({call.site}{_codes(values)})", at)
 
 

@@ -208,7 +208,7 @@ def length(site: int, value: Any, is_boxed: bool) -> int:
 
 
 def _position(site: int, name: str, index: Any, size: int) -> int:
-    if index is None:
+    if index is None or index is MISSING:
         _refuse(site, name, "cannot index slice/array with nil")
     if not is_int(index):
         _refuse(site, name, f"cannot index slice/array with type {type_name(index)}")

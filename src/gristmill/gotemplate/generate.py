@@ -62,6 +62,8 @@ class _Generator:
         self.numbers = {name: number for number, name in enumerate(tree.definitions)}
         self.recursive = _recursive(tree)
         self.in_function = False
+        self.skip = ""
+        """In the `else` of a `range` that is left early: the flag that says to go on with the loop around."""
 
     def program(self) -> Program:
         main = self.tree.definitions[self.tree.name]
@@ -154,8 +156,7 @@ class _Generator:
                 case Call():
                     self._call(node)
                 case Leave():
-                    self.out.flush()
-                    self.out.line(node.word)
+                    self._leave(node)
 
     def _action(self, pipe: Pipe) -> None:
         command = pipe.commands[-1]
@@ -258,7 +259,7 @@ class _Generator:
         """Nodes one level deeper, kept apart."""
         out = self.out
         out.depth += 1
-        with out.aside() as part, self.to.scope.branch():
+        with out.aside() as part, self.to.scope.branch(), self.to.scope.block():
             out.started = True
             self._list(nodes)
             part.pieces = list(out.pieces)
@@ -291,7 +292,38 @@ class _Generator:
             out.depth -= 1
             scope.slots[first:] = slots
             out.line("else:")
-            out.place(self._aside(node.other))
+            self._range_else(node.other)
+
+    def _range_else(self, nodes: Sequence[Node]) -> None:
+        """What runs instead of a loop. A `break` in it ends just it, a `continue` goes on with the loop around."""
+        out = self.out
+        if not _leaves(nodes):
+            out.place(self._aside(nodes))
+            return
+        outer, self.skip = self.skip, out.name("c")
+        out.depth += 1
+        out.line(f"{self.skip} = False")
+        out.line("while True:")
+        part = self._aside(nodes)
+        out.place(part)
+        out.depth += 1
+        out.line("break")
+        out.depth -= 1
+        skip, self.skip = self.skip, outer
+        out.line(f"if {skip}:")
+        out.depth += 1
+        self._leave_by("continue")
+        out.depth -= 2
+
+    def _leave(self, node: Leave) -> None:
+        self.out.flush()
+        self._leave_by(node.word)
+
+    def _leave_by(self, word: str) -> None:
+        if word == "continue" and self.skip:
+            self.out.line(f"{self.skip} = True")
+            word = "break"
+        self.out.line(word)
 
     def _counted(self, items: str, weight: int, site: str, *, paired: bool) -> str:
         """What the loop goes through, its steps counted."""
@@ -317,9 +349,10 @@ class _Generator:
         for position, (slot, value) in enumerate(zip(slots, values, strict=False)):
             scope.slots[kept + position] = self._loop_slot(slot, value)
         dot, self.to.dot = self.to.dot, element
+        skip, self.skip = self.skip, ""
         with scope.block():
             self._list(node.body)
-        self.to.dot = dot
+        self.to.dot, self.skip = dot, skip
         out.flush()
 
     def _loop_slot(self, slot: Slot, value: Value) -> Slot:
@@ -366,6 +399,18 @@ def _size(nodes: Sequence[Node]) -> int:
         if isinstance(node, Block):
             stack += (*node.body, *(node.other or ()))
     return count + sum(len(command.args) for pipe in pipes(nodes) for command in pipe.commands)
+
+
+def _leaves(nodes: Sequence[Node]) -> bool:
+    """Whether a `break` stands in these nodes that no loop in them takes."""
+    stack = [*nodes]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Leave) and node.word == "break":
+            return True
+        if isinstance(node, Block):
+            stack += (*(node.body if node.word != "range" else ()), *(node.other if node.other and node.word != "range" else ()))
+    return False
 
 
 def _calls(nodes: Sequence[Node]) -> set[str]:

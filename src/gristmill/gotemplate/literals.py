@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -137,7 +138,12 @@ _DECIMAL = re.compile(
     re.ASCII,
 )  # noqa: E501 - one grammar
 _HEX_FLOAT = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F_]+\.?[0-9a-fA-F_]*|\.[0-9a-fA-F_]+)[pP][+-]?[0-9][0-9_]*", re.ASCII)
-_COMPLEX = re.compile(r"([+-]?[^+-]+(?:[eEpP][+-][0-9_]+)?)([+-].*)i", re.ASCII)
+_PART = re.compile(
+    r"(?:[iI](?:[nN][fF]?)?|[+-]?(?:0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*(?:[pP][+-]?[0-9_]*)?"
+    r"|[0-9_]*\.?[0-9_]*(?:[eEpP][+-]?[0-9_]*)?))",
+    re.ASCII,
+)
+"""One part of a complex number, as Go's scanner takes it."""
 EXPONENT_DIGITS_MAX = 6
 """Digits of an exponent that are looked at: beyond, every value is zero or infinite."""
 
@@ -156,11 +162,20 @@ def number(source: str) -> Number:
 
 def complex_number(source: str) -> Number:
     """Read a literal such as `1+2i`; raises `BadLiteral`."""
-    found = _COMPLEX.fullmatch(source)
-    parts = [parse_float(part) for part in found.groups()] if found else []
-    if len(parts) != 2 or parts[0] is None or parts[1] is None:  # noqa: PLR2004 - real and imaginary
+    real = _PART.match(source)
+    sign = real.end() if real else 0
+    imaginary = _PART.match(source, sign + 1)
+    if not real or not imaginary or source[sign : sign + 1] not in {"+", "-"} or source[imaginary.end() :] != "i":
         raise BadLiteral("syntax error scanning complex number")
-    return _of_complex(source, complex(parts[0], parts[1]))
+    return _of_complex(source, complex(_scanned(real[0]), _scanned(source[sign] + imaginary[0])))
+
+
+def _scanned(text: str) -> float:
+    value = parse_float(text)
+    if value is None:
+        what = "value out of range" if _read_float(text) is not None else "invalid syntax"
+        raise BadLiteral(f"strconv.ParseFloat: parsing {quote(text)}: {what}")
+    return value
 
 
 def _of_complex(source: str, value: complex) -> Number:
@@ -207,21 +222,27 @@ def parse_int(source: str) -> int | None:
 
 def parse_float(source: str) -> float | None:
     """Go's `strconv.ParseFloat`; None for what is no number or out of range."""
+    value = _read_float(source)
+    return None if value is None or math.isinf(value) else value
+
+
+def _read_float(source: str) -> float | None:
+    """The same, infinite where it is out of range."""
     if "_" in source and not _underscores_ok(source):
         return None
-    plain = source.replace("_", "")
-    try:
-        if _HEX_FLOAT.fullmatch(source):
-            mantissa, mark, exponent = plain.lower().partition("p")
-            value = float.fromhex(mantissa + mark + _clamped(exponent))
-        elif _DECIMAL.fullmatch(source):
-            mantissa, mark, exponent = plain.lower().partition("e")
-            value = float(mantissa + mark + _clamped(exponent))
-        else:
+    plain = source.replace("_", "").lower()
+    if _HEX_FLOAT.fullmatch(source):
+        mantissa, mark, exponent = plain.partition("p")
+        try:
+            return float.fromhex(mantissa + mark + _clamped(exponent))
+        except OverflowError:
+            return math.inf
+        except ValueError:
             return None
-    except (ValueError, OverflowError):
-        return None
-    return None if value in (float("inf"), float("-inf")) else value
+    if _DECIMAL.fullmatch(source):
+        mantissa, mark, exponent = plain.partition("e")
+        return float(mantissa + mark + _clamped(exponent))
+    return None
 
 
 def _clamped(exponent: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from gristmill.base.errors import Error, FieldError
@@ -38,6 +39,10 @@ LONG_CHARS = 1024
 """A text is long from here on: its characters are counted."""
 
 
+_LONE = re.compile("[\ud800-\udfff]")
+"""Bytes that are not UTF-8, as they stand in a text; a message must be fit to be sent."""
+
+
 class TemplateError(Error):
     """The template can't be read, or a row can't be rendered with it."""
 
@@ -49,6 +54,7 @@ class TemplateError(Error):
         `line` counts from 1. `column` is the number of bytes before the place in its line, as Go counts; Go's own
         messages name it for errors of the stage `exec` only. `partial` is what was written before the error.
         """
+        message = _LONE.sub("\ufffd", message)
         super().__init__(message, errors=(FieldError("template", message, line, column),))
         self.stage: Stage = stage
         self.line = line

@@ -187,11 +187,13 @@ class _Parser:
         self._expect(Kind.RIGHT_DELIM, context)
         self._body_of(name, context)
 
-    def _body_of(self, name: str, context: str) -> None:
+    def _body_of(self, name: str, context: str, place: Token | None = None) -> None:
+        """The body of a definition; that it ends in an `else` is told at `place`, or else at its end."""
         outer, self._scope = self._scope, _Scope()
         action_line, self._action_line = self._action_line, 0
         body, end = self._list()
         if end.word != "end":
+            self._last = place or self._last
             self.fail(f"unexpected {end.shown} in {context}")
         self._define(name, body)
         self._scope, self._action_line = outer, action_line
@@ -289,7 +291,7 @@ class _Parser:
         name = self._template_name(token, context)
         pipe = self._pipeline(context, Kind.RIGHT_DELIM)
         self._deeper()
-        self._body_of(name, context)
+        self._body_of(name, context, self._last)
         self._blocks -= 1
         return Call(token.pos, name, pipe)
 

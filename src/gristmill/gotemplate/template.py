@@ -18,7 +18,7 @@ from gristmill.gotemplate.model import DataMode, Failure, Meter, MissingKey, Tem
 from gristmill.gotemplate.nodes import Tree, shown
 from gristmill.gotemplate.options import Options
 from gristmill.gotemplate.parser import parse
-from gristmill.gotemplate.values import MISSING, StringMap, boxed
+from gristmill.gotemplate.values import BOXED, MISSING, StringMap, boxed
 from gristmill.gotemplate.verbs import format_value, show
 
 TEMPLATES_KEPT = 256
@@ -29,7 +29,7 @@ UNSET: Any = object()
 _RUNTIME: dict[str, Any] = {
     "__builtins__": {}, "type": type, "dict": dict, "list": list, "str": str, "int": int, "float": float, "bool": bool,
     "len": len,    "enumerate": enumerate, "Exception": Exception, "Failure": Failure, "Meter": Meter, "MISSING": MISSING,
-    "StringMap": StringMap, "UNSET": UNSET, "boxed": boxed, "checked": checked, "format_value": format_value,
+    "StringMap": StringMap, "BOXED": BOXED, "UNSET": UNSET, "boxed": boxed, "checked": checked, "format_value": format_value,
     "invoke": invoke, "show": show,
     **{name: getattr(go, name) for name in (
         "call", "checked_format", "elements", "eq", "fail", "field", "field_or_none", "ge", "gt", "html", "html_text",

@@ -83,7 +83,7 @@ def _formatted(spec: Spec, value: Any) -> str:
 
 def _bad(spec: Spec, value: Any) -> str:
     """What a verb prints that the type does not know."""
-    plain = replace(spec, verb="v", sharp_v=False, plus_v=False)
+    plain = replace(spec, verb="v")
     return f"%!{spec.verb}({type_name(value)}={_formatted(plain, value)})"
 
 
