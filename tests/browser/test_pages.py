@@ -122,6 +122,7 @@ def test_every_page_in_both_themes_wide_and_narrow(
             "source": f"/dashboard/sources/{source}?agent_id={agent.id}",
             "source-new": "/dashboard/sources/new",
             "connect": "/connect",
+            "secrets": "/dashboard/settings",
         },
     )
     chrome.call("Network.clearBrowserCookies")

@@ -74,6 +74,7 @@ class World:
             f"/dashboard/sources/{self.source}?agent_id={self.agent}",
             "/dashboard/sources/new",
             "/connect",
+            "/dashboard/settings",
         ]
 
 

@@ -6,11 +6,20 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from gristmill.base.errors import NotFound
-from gristmill.doors.dashboard import access, agent_pages, assets, batch_pages, connect_pages, overview, source_pages
+from gristmill.doors.dashboard import (
+    access,
+    agent_pages,
+    assets,
+    batch_pages,
+    connect_pages,
+    overview,
+    settings_pages,
+    source_pages,
+)
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 
 router = APIRouter(include_in_schema=False)
-for part in (access, overview, batch_pages, agent_pages, source_pages, connect_pages, assets):
+for part in (access, overview, batch_pages, agent_pages, source_pages, connect_pages, settings_pages, assets):
     router.routes.extend(part.router.routes)
 
 _rest = APIRouter(include_in_schema=False, route_class=PageRoute)
