@@ -24,6 +24,7 @@ from gristmill.agents.model import (
     check_input,
     input_of,
 )
+from gristmill.agents.rules import read_rules
 from gristmill.agents.runtimes import RowCall, RowResult, RuntimeContext, runtimes
 from gristmill.agents.templates import TEMPLATES
 from gristmill.base.config import settings
@@ -58,6 +59,7 @@ def create(tx: Tx, organization_id: int, values: dict[str, Any], *, local: bool 
     complete = {**DEFAULTS, **values}
     complete["config"] = check_config(complete, organization_id, local=local)
     _check_cron(complete["schedule_cron"])
+    read_rules(complete["rules"])
     if store.find_agent_by_name(tx, organization_id, complete["name"]):
         raise Conflict(f"There is an agent named `{complete['name']}` already.")
     try:
@@ -79,6 +81,7 @@ def update(tx: Tx, organization_id: int, agent_id: int, changes: dict[str, Any],
     new = {**old, **changes}
     new["config"] = check_config(new, organization_id, local=local)
     _check_cron(new["schedule_cron"])
+    read_rules(new["rules"])
     changed = any(new[name] != old[name] for name in RESULT_FIELDS)
     try:
         after = store.update_agent(tx, organization_id, agent_id, new, new_version=changed)
