@@ -31,6 +31,7 @@ KINDS: dict[str, str] = {
     "dataset.created": "A dataset was made.",
     "dataset.processing": "A dataset takes in rows.",
     "dataset.completed": "A dataset has taken in all its rows and can be searched.",
+    "dataset.activated": "A person went to another version of a dataset.",
     "dataset.failed": "A dataset could not take in its rows; `message` says why.",
     "dataset.deleted": "A dataset was deleted.",
     "delivery.dead": "An event could not be delivered to a webhook, whatever was tried.",
