@@ -8,8 +8,6 @@ from gristmill.mapping.sheet import Facts, Scope
 
 THRESHOLD = 0.9
 """Points a candidate needs; below it a field is better left empty."""
-PLAIN = frozenset({"", "entity", "physical", "main", "work", "unknown"})
-"""Scopes that may well be one and the same: `Store Street`, `City`, `Zip`."""
 
 
 @dataclass(frozen=True, slots=True)

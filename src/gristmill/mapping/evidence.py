@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gristmill.mapping import addresses, identifiers, people, phones
+from gristmill.mapping import addresses, identifiers, people, phones, streets
 from gristmill.mapping.assign import Choice, best
 from gristmill.mapping.candidates import Candidate
 from gristmill.mapping.sheet import Scope, Sheet, read_sheet
@@ -33,6 +33,7 @@ def decide(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: 
     found = {
         "company": people.companies(sheet),
         "dm_name": people.people(sheet),
+        "street": streets.candidates(sheet),
         **addresses.candidates(sheet),
         "number1": phones.candidates(sheet),
         "number2": [Candidate(c.columns, c.score - SECOND, c.reasons, c.scope) for c in phones.candidates(sheet)],

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 from gristmill.mapping.words import Word, fold, lexicon
 
 PLACES = frozenset({"area", "city", "state", "county"})
-PERSON_ROLES = frozenset({"person", "owner", "chief"})
+PERSON_ROLES = frozenset({"person", "owner", "chief", "holder"})
 NAMES = frozenset({"name", "org", "party", "account", "entity", "trade", "legal", "alias", "parent", "branch", "label"})
 ID_WORDS = frozenset({"id", "number", "code", "refer", "registration", "license"})
 ADDRESS_WORDS = frozenset({"address", "street", "line", "extra"})
@@ -32,9 +33,10 @@ LEVELS = {1: "state", 2: "county", 3: "city", 4: "area"}
 """Administrative levels, as in `L1`, `admin2`."""
 LEVEL_WORDS = frozenset({"l", "adm", "admin", "level", "adminlevel"})
 
-NAMING_TEXTS = frozenset({"descrizione", "descripcion", "descricao"})
+NAMING_TEXTS = frozenset({"ds", "descrizione", "descripcion", "descricao"})
 """Words for a description that in front of another word mean its name: `DESCRIZIONE COMUNE`."""
-STOP = frozenset({"stop"})
+STOP, PERSON, MAIN = frozenset({"stop"}), frozenset({"person"}), frozenset({"main"})
+PLACED = frozenset({"address", "street", "city", "state", "zip"})
 TYPE_WORDS = frozenset({"type", "types", "typ", "tipo", "clase", "typs"})
 HEAD_TYPES = TYPE_WORDS | {"status", "kind", "category", "class", "flag", "verified", "valid", "format", "language", "quality", "use"}
 """Words that make a header a category where they are its head: `Address Type`, but `Source Zipcode` is a zip."""
@@ -96,12 +98,15 @@ class _Header:
 
     def __init__(self, text: str) -> None:
         everything = lexicon().words(text)
-        self.numbered = everything if len(everything) > 1 and everything[1].is_number else []
-        """All words when the second is a number, as in `L4`."""
+        self.numbered = everything
+        """All words, also those that only join others: `L4` begins with one."""
         self.words = [word for word in everything if word.meanings != STOP]
         if len(self.words) > 1 and not any("code" in word.meanings for word in self.words):
             # `cp_name`: cp is the contact person here, not the code postal.
-            self.words = [Word("cp", frozenset({"person"})) if word.text == "cp" else word for word in self.words]
+            self.words = [Word("cp", PERSON) if word.text == "cp" else word for word in self.words]
+        if any(word.meanings & PLACED for word in self.words):
+            # `principalcity`: of the main office, not of a school's head.
+            self.words = [Word(w.text, MAIN) if MAIN <= w.meanings else w for w in self.words]
         self.either = bool(re.search(r"[/&+,]| (?:or|and|und|et|y|e) ", text))
         """Whether the header names two things: `Phone/Fax`."""
         self.meanings = frozenset(meaning for word in self.words for meaning in word.meanings)
@@ -130,18 +135,21 @@ Rule = Callable[[_Header], "dict[str, float] | None"]
 
 def _special(header: _Header) -> dict[str, float] | None:
     """Numbered lines and levels, whose number is their meaning."""
-    words = header.numbered
-    if not words or words[0].text not in LEVEL_WORDS:
+    found = next((pair for pair in pairwise(header.numbered) if pair[0].text in LEVEL_WORDS and pair[1].is_number), None)
+    if found is None:
         return None
-    number = int(words[1].text[:3])
+    number = int(found[1].text[:3])
     if {"normalisee", "declaree", "ligne"} & header.texts:
         return {FRENCH_LINES[number]: 0.9} if number in FRENCH_LINES else None
-    return {LEVELS[number]: 0.7} if len(words) == 2 and number in LEVELS else None  # noqa: PLR2004
+    alone = found[1] is header.numbered[-1] and all(word.meanings for word in header.words if not word.is_number)
+    return {LEVELS[number]: 0.7} if alone and number in LEVELS else None
 
 
 def _channel(header: _Header) -> dict[str, float] | None:
     """E-mail, web, telephone."""
     place = header.has("city", "state", "zip", "street", "line", "country")
+    if len(header.words) > 1 and header.words[-1].text in {"label", "type", "typ"}:
+        return None
     if header.has("email"):
         if "mail" in header.texts and place:
             return None
@@ -157,7 +165,8 @@ def _channel(header: _Header) -> dict[str, float] | None:
 
 def _telephone(header: _Header) -> dict[str, float] | None:
     voice = header.at("phone", "mobile", "tollfree")
-    if header.has("category", "date", "text", "measure") and not header.texts & {"value", "main", "work", "private"}:
+    ends = header.words[0].meanings | header.words[-1].meanings
+    if ends & {"category", "date", "text", "measure"} and not header.texts & {"value", "private"}:
         return {"other": 0.9}
     if header.has("phonecode"):
         return {"phonecode": 1.0}
@@ -178,6 +187,8 @@ def _noise(header: _Header) -> dict[str, float] | None:
         return {"geo": 1.0}
     if header.has("gisid"):
         return {"gisid": 1.0}
+    if header.has("category") and header.words[-1].meanings & ID_WORDS and header.has("id"):
+        return {"category": 0.9}
     if header.has("foreign"):
         return {"foreign": 1.0}
     if header.texts & {"by"} and not header.only("city", "zip", "name"):
@@ -193,12 +204,14 @@ def _noise(header: _Header) -> dict[str, float] | None:
         return {"text": 0.9}
     if header.has("jobtitle"):
         return {"jobtitle": 1.0}
+    if header.words and header.words[-1].text in {"label", "type"} and header.has("phone", "email", "address", "url", "mobile"):
+        return {"category": 1.0}
     if header.has("category") and header.has("street") and header.texts & TYPE_WORDS:
         return {"streettype": 1.0}
     if header.has("category") and not (header.has("address", "street", "city", "state", "zip") and not _is_type(header)):
         return {"category": 0.9}
     if header.has("nonentity") and not header.has("address", "street", "city", "zip", "trade"):
-        return {"foreign": 0.8} if header.has(*ID_WORDS) else {"other": 0.8}
+        return {"record": 0.8} if header.has(*ID_WORDS) else {"other": 0.8}
     return None
 
 
@@ -210,6 +223,10 @@ def _is_type(header: _Header) -> bool:
 
 def _place(header: _Header) -> dict[str, float] | None:
     """Zip, city, state, country and their combinations."""
+    if header.has("id", "number", "code", "refer") and header.has("account", "party", "registration", "license") and not header.has("zip"):
+        return None
+    if header.texts & {"postal", "postale", "post"} and header.has("address", "street") and not header.has("code"):
+        return {"address": 1.0}
     if header.has("zip4"):
         return {"zip4": 1.0}
     if header.has("zip"):
@@ -247,6 +264,10 @@ def _address(header: _Header) -> dict[str, float] | None:
         return {"housenumber": 0.9}
     if header.has("extra") and header.has("number", "id"):
         return {"unitno": 0.9}
+    if header.has("housenumber") and header.has("street"):
+        return {"street": 1.0}
+    if header.has("address") and header.has("number") and not header.has("line", "id"):
+        return {"housenumber": 0.8}
     for part in ADDRESS_PARTS:
         if header.has(part):
             return {part: 1.0}
@@ -299,7 +320,7 @@ def _person(header: _Header) -> dict[str, float] | None:
         return {"person": 1.0 if header.has("name") else 0.8}
     if header.has("owner"):
         return {"person": 0.9 if header.has("name") else 0.7, "legal": 0.3}
-    return {"person": 0.7, "legal": 0.35}
+    return {"person": 0.7, "legal": 0.35} if header.has("chief") else {"person": 0.55, "legal": 0.5}
 
 
 def _name(header: _Header) -> dict[str, float] | None:
@@ -343,7 +364,7 @@ def _identifier(header: _Header) -> dict[str, float] | None:
     if header.has("id"):
         return {"id": 1.0}
     if header.has("number"):
-        return {"id": 0.9} if len(header.words) > 1 else {"id": 0.8, "housenumber": 0.3}
+        return {"id": 0.9} if len(header.words) > 1 else {"id": 0.8, "housenumber": 0.3, "phone": 0.3}
     return {"id": 0.8 if header.only("code", "refer", "entity", "org", "party", "account", "name") else 0.5}
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from gristmill.mapping.candidates import Candidate, reason
 from gristmill.mapping.sheet import Facts, Sheet
 
-KINDS: Mapping[str, float] = {"id": 0.6, "registration": -0.3, "license": -0.6, "foreign": -2.2, "gisid": -1.6}
+KINDS: Mapping[str, float] = {"id": 0.6, "registration": -0.3, "license": -0.6, "record": -1.0, "gisid": -1.6}
 ENTITY_CLASSES = frozenset({"entity", "org", "party", "account"})
 EARLY = 0.5
+FRONT = 3
+"""The number of an order or a permit names the row only in one of the first columns."""
 
 
 def candidates(sheet: Sheet) -> list[Candidate]:
@@ -19,7 +21,7 @@ def candidates(sheet: Sheet) -> list[Candidate]:
     for facts in sheet.columns:
         kind = max(KINDS, key=lambda kind: _base(facts, kind))
         points = _base(facts, kind) + EARLY * (1 - facts.index / width)
-        if kind in facts.said and kind != "foreign":
+        if kind in facts.said and kind != "record":
             points += _whose(sheet, facts)
         if facts.profile.filled >= 5:  # noqa: PLR2004
             points += 0.8 * (facts.profile.unique - 0.8)
@@ -30,7 +32,8 @@ def candidates(sheet: Sheet) -> list[Candidate]:
 
 def _base(facts: Facts, kind: str) -> float:
     if not facts.nameless:
-        return facts.score(kind) + (KINDS[kind] if kind in facts.said else 0.0)
+        late = -1.5 if kind == "record" and facts.index >= FRONT else 0.0
+        return facts.score(kind) + late + (KINDS[kind] if kind in facts.said else 0.0)
     # Values alone: the first column is an id more often than any other, and only when its values are all different.
     certain = facts.profile.unique > 0.95 and max(facts.profile["code"], facts.profile["uuid"]) > 0.9  # noqa: PLR2004
     if kind != "id" or not certain or (facts.index > 0 and not facts.profile["uuid"]):
@@ -46,7 +49,9 @@ def _whose(sheet: Sheet, facts: Facts) -> float:
     names = {word.text for column in sheet.of("company", "trade", "name") for word in column.heading.scope}
     if words & names:
         return 0.5
-    return 0.2 if facts.classes & ENTITY_CLASSES else 0.0
+    if facts.classes & ENTITY_CLASSES:
+        return 0.2
+    return 0.0 if facts.scope.category != "unknown" else -0.2
 
 
 def _siren(sheet: Sheet, found: Iterable[Candidate]) -> Sequence[Candidate]:

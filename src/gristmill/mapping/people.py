@@ -9,100 +9,94 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gristmill.mapping.candidates import Candidate, reason
-from gristmill.mapping.sheet import Facts, Scope, Sheet
+from gristmill.mapping.sheet import HALF, LIKELY, MOST, Facts, Sheet, number_of
 
 COMPANY_KINDS: Mapping[str, float] = {
     "trade": 0.6, "company": 0.3, "name": 0.2, "legal": -0.7, "displayname": -0.8, "title": -0.9, "alias": -1.2,
     "parent": -1.2, "branch": -1.9,
 }  # fmt: skip
 """Kind -> points beside those of the column itself."""
-PERSON_SCOPES: Mapping[str, float] = {
-    "": 0.3, "person": 0.4, "main": 0.4, "work": 0.2, "entity": 0.1, "owner": 0.1, "chief": 0.1, "unknown": 0.0, "physical": 0.0,
-    "billing": -0.2, "shipping": -0.5, "mailing": -0.5, "home": 0.0, "other": -0.9, "parent": -0.9, "requester": -0.7,
-    "staff": -3.0, "assistant": -3.0, "legal": -0.2,
-}  # fmt: skip
 COMPANY_SCOPES: Mapping[str, float] = {
-    "other": -1.2, "parent": -1.0, "requester": -1.2, "staff": -2.0, "assistant": -2.0, "person": -0.7, "owner": -0.7, "chief": -0.5,
-    "billing": -0.6, "shipping": -0.7, "mailing": -0.6, "home": -1.0,
+    "other": -1.2, "parent": -1.0, "requester": -1.2, "staff": -2.0, "assistant": -2.0, "person": -0.7, "owner": -0.7,
+    "chief": -0.5, "billing": -0.6, "shipping": -0.7, "mailing": -0.6, "home": -1.0,
+}  # fmt: skip
+PERSON_SCOPES: Mapping[str, float] = {
+    "": 0.3, "person": 0.4, "main": 0.4, "work": 0.2, "entity": 0.1, "owner": 0.1, "chief": 0.1, "unknown": 0.0,
+    "physical": 0.0, "billing": -0.2, "shipping": -0.5, "mailing": -0.5, "home": 0.0, "other": -0.9, "parent": -0.9,
+    "requester": -0.7, "staff": -3.0, "assistant": -3.0, "legal": -0.2,
 }  # fmt: skip
 EARLY = 0.35
 """Points of the first column over the last: what a table is about stands in front."""
+REPETITION = -0.8
+"""Points of a company column in which one value stands everywhere."""
+ENOUGH = 8
+"""Values from which on repetition and emptiness say something."""
+SPARSE = 0.1
+PAIRED = 0.5
+"""First and last name are preferred to one column with both."""
+BESIDE = 2
+"""Columns within which two names are one person's."""
+BUSINESSES = 0.2
+"""Share of business names from which on a column does not hold people."""
 
 
 def in_context(sheet: Sheet) -> Sheet:
     """What names mean beside each other: `Vorname` + `Name` is a family name, `Name` + `Firma` a person."""
-    firsts, lasts = sheet.of("first"), sheet.of("last")
     changes: dict[int, Mapping[str, float]] = {}
+    firsts, lasts = sheet.of("first"), sheet.of("last")
     generic = [facts for facts in sheet.of("name") if facts.scope.category in {"", "person", "unknown"}]
-    named = [facts for facts in sheet.of("person") if firsts and facts.scope == firsts[0].scope and "name" in facts.classes]
-    if firsts and not lasts and named:
-        changes[named[0].index] = {"last": 0.9, "person": 0.3}
-    elif firsts and not lasts and generic:
-        nearest = min(generic, key=lambda facts: abs(facts.index - firsts[0].index))
-        if abs(nearest.index - firsts[0].index) <= 2:  # noqa: PLR2004 (side by side, or with a title between)
-            changes[nearest.index] = {"last": 0.9, "name": 0.3}
-    if lasts and not firsts and generic:
-        nearest = min(generic, key=lambda facts: abs(facts.index - lasts[0].index))
-        if abs(nearest.index - lasts[0].index) <= 2:  # noqa: PLR2004
-            changes[nearest.index] = {"first": 0.9, "name": 0.3}
-    if firsts or lasts or sheet.of("person"):
-        for facts in [*sheet.of("title"), *(name for name in sheet.of("name") if name.heading.words[0].text == "designation")]:
-            changes[facts.index] = {"jobtitle": 0.9}
-    if firsts or lasts:
-        for facts in generic:
-            if facts.index not in changes and firsts and lasts and _is_named_person(sheet, facts):
-                changes[facts.index] = {"displayname": 0.9, "name": 0.2}
-    else:
-        for facts in generic:
-            if facts.profile["person"] >= 0.5 and facts.profile["company"] < 0.2:  # noqa: PLR2004 (mostly people)
-                changes[facts.index] = {"person": 0.9, "name": 0.3}
-                for title in sheet.of("title"):
-                    changes[title.index] = {"jobtitle": 0.9}
+    if firsts and not lasts:
+        named = [facts for facts in sheet.of("person") if facts.scope == firsts[0].scope and "name" in facts.classes]
+        changes |= {facts.index: {"last": 0.9} for facts in named[:1] or _beside(generic, firsts[0])}
+    elif lasts and not firsts:
+        changes |= {facts.index: {"first": 0.9} for facts in _beside(generic, lasts[0])}
+    elif firsts and sheet.of("company", "trade"):
+        changes |= {facts.index: {"displayname": 0.9, "name": 0.2} for facts in generic}
+    elif not firsts:
+        changes |= {facts.index: {"person": 0.9, "name": 0.3} for facts in generic if _are_people(facts)}
         named = sheet.of("company", "trade", "name")
-        businesses = [facts for facts in named if facts.profile["company"] > facts.profile["person"]]
-        for facts in named:
-            if businesses and facts.profile["person"] >= 0.4 and facts.index not in changes:  # noqa: PLR2004
-                changes[facts.index] = {"person": 0.8, "company": 0.5}
-    columns = tuple(facts.refine(changes[facts.index]) if facts.index in changes else facts for facts in sheet.columns)
-    return Sheet(columns, sheet.has_header, sheet.rows)
+        if any(facts.profile["company"] > facts.profile["person"] for facts in named):
+            mixed = (facts for facts in named if facts.profile["person"] >= HALF and facts.index not in changes)
+            changes |= {facts.index: {"person": 0.8, "company": 0.5} for facts in mixed}
+    if firsts or lasts or sheet.of("person") or any("person" in kinds for kinds in changes.values()):
+        designations = [facts for facts in sheet.of("name") if facts.heading.words[0].text == "designation"]
+        changes |= {facts.index: {"jobtitle": 0.9} for facts in [*sheet.of("title"), *designations]}
+    return sheet.refine(changes)
 
 
-def _is_named_person(sheet: Sheet, facts: Facts) -> bool:
-    """Whether a bare `Name` is the person's: the company has a column of its own, or the names are people's."""
-    del facts
-    return bool(sheet.of("company", "trade"))
+def _beside(names: list[Facts], other: Facts) -> list[Facts]:
+    """The nearest of some columns, if it stands beside another."""
+    nearest = min(names, key=lambda facts: abs(facts.index - other.index), default=None)
+    return [nearest] if nearest and abs(nearest.index - other.index) <= BESIDE else []
+
+
+def _are_people(facts: Facts) -> bool:
+    return facts.profile["person"] >= HALF and facts.profile["company"] < BUSINESSES
 
 
 def companies(sheet: Sheet) -> list[Candidate]:
     """Candidates for the company."""
     found: list[Candidate] = []
-    width = max(1, len(sheet.columns))
+    filled = any(facts.profile.fill > HALF for facts in sheet.of("company", "name", "trade", "legal"))
     for facts in sheet.columns:
         kind = max(COMPANY_KINDS, key=lambda kind: facts.score(kind) + COMPANY_KINDS[kind])
         points = facts.score(kind) + COMPANY_KINDS[kind] + COMPANY_SCOPES.get(facts.scope.category, 0.0)
-        points += EARLY * (1 - facts.index / width) - 0.3 * max(0, facts.heading.ordinal - 1)
-        if facts.profile.filled >= 8:  # noqa: PLR2004 (a few values say nothing about repetition)
-            points -= 0.8 * (1 - facts.profile.unique) ** 2
-        if facts.profile.rows >= 8 and facts.profile.fill < 0.1 and _others_filled(sheet, kind):  # noqa: PLR2004
+        points += EARLY * (1 - facts.index / len(sheet.columns)) - 0.3 * max(0, facts.heading.ordinal - 1)
+        if facts.profile.filled >= ENOUGH:
+            points += REPETITION * (1 - facts.profile.unique) ** 2
+        if filled and facts.profile.rows >= ENOUGH and facts.profile.fill < SPARSE:
             points -= 0.5
         if points > 0:
             found.append(Candidate((facts.index,), points, reason(facts, kind), facts.scope))
     return found
 
 
-def _others_filled(sheet: Sheet, kind: str) -> bool:
-    return any(facts.profile.fill > 0.5 for facts in sheet.of("company", "name", "trade", "legal") if kind)  # noqa: PLR2004
-
-
 def people(sheet: Sheet) -> list[Candidate]:
     """Candidates for the decision maker: pairs of first and last name, and columns of whole names."""
     found = list(_pairs(sheet))
     for facts in sheet.columns:
-        points = (
-            facts.score("person")
-            + PERSON_SCOPES.get(facts.scope.category, 0.0)
-            - 0.2 * max(0, facts.heading.ordinal - 1)
-        )
+        points = facts.score("person") + PERSON_SCOPES.get(facts.scope.category, 0.0)
+        points -= 0.2 * max(0, facts.heading.ordinal - 1)
         if points > 0:
             found.append(Candidate((facts.index,), points, reason(facts, "person"), facts.scope))
     return found
@@ -110,43 +104,22 @@ def people(sheet: Sheet) -> list[Candidate]:
 
 def _pairs(sheet: Sheet) -> Iterator[Candidate]:
     for first in sheet.columns:
-        if first.score("first") < 0.8:  # noqa: PLR2004 (neither the header nor the values say given name)
+        if first.score("first") < LIKELY:
             continue
-        lasts = [
-            last
-            for last in sheet.columns
-            if last.index != first.index and last.score("last") > 0.8 - 0.8 * last.nameless
-        ]  # noqa: PLR2004
-        near = sorted(
-            lasts,
-            key=lambda last: (
-                last.scope != first.scope,
-                last.nameless and not first.nameless,
-                abs(last.index - first.index),
-            ),
-        )
-        if not near or (near[0].nameless and abs(near[0].index - first.index) > 2):  # noqa: PLR2004
+        lasts = [last for last in sheet.columns if last.index != first.index and _may_be_last(last, first)]
+        last = min(lasts, key=lambda last: (last.scope != first.scope, abs(last.index - first.index)), default=None)
+        if last is None:
             continue
-        last = near[0]
-        points = (
-            min(first.score("first"), last.score("last") + 1.0 * last.nameless)
-            + PERSON_SCOPES.get(first.scope.category, 0.0)
-            + 0.5
-        )
-        points -= 0.25 * _number(first.scope)
-        yield Candidate(
-            (first.index, last.index),
-            points,
-            (*reason(first, "first"), f"the last name stands in column {last.index}"),
-            first.scope,
-        )
+        points = min(first.score("first"), last.score("last") + 1.0 * last.nameless) + PAIRED
+        points += PERSON_SCOPES.get(first.scope.category, 0.0) - 0.25 * (number_of(first.scope) - 1)
+        why = f"the last name stands in column {last.index + 1}"
+        yield Candidate((first.index, last.index), points, (*reason(first, "first"), why), first.scope)
 
 
-def _may_be_last(facts: Facts) -> bool:
-    if facts.nameless:
-        return bool(facts.profile.filled) and facts.score("last") > -0.1 and facts.profile.length > 2 and facts.profile["has_letter"] > 0.9  # noqa: PLR2004
-    return facts.score("last") > 0.8  # noqa: PLR2004
-
-
-def _number(scope: Scope) -> int:
-    return max(0, next((int(word) for word in scope.words if word.isdecimal() and len(word) < 3), 1) - 1)  # noqa: PLR2004
+def _may_be_last(facts: Facts, first: Facts) -> bool:
+    """A last name by its header, or beside a first name a word of more than two letters."""
+    if not facts.nameless:
+        return facts.score("last") > LIKELY
+    beside = first.nameless and 0 < facts.index - first.index <= BESIDE
+    worded = facts.profile["has_letter"] > MOST and facts.profile.length > BESIDE
+    return beside and worded and facts.score("last") > -SPARSE

@@ -17,15 +17,22 @@ UNKNOWN_HEADER = -0.3
 """Points of any kind when no word of the header is known."""
 AGREEMENT = 0.25
 """Share of their points that values get for a kind that the header says already: an empty column named so is as good."""
-CONTRADICTION = 0.6
+CONTRADICTION = 0.75
 """Least weight of values that are of another kind: already one `True` is no name."""
 VALUES_LIMIT = 2.4
 """Most points for or against a kind by values."""
 
+LIKELY = 0.8
+"""Points from which on a column looks like a kind."""
+NUMBER_DIGITS = 2
+"""A longer number in a header is a year."""
+HALF, MOST = 0.4, 0.8
+"""Shares of values."""
+
 CATEGORIES = (
     ("staff", "staff"), ("assistant", "assistant"), ("requester", "requester"), ("parent", "parent"), ("owner", "owner"),
     ("other", "other"), ("alias", "other"), ("home", "home"), ("mailing", "mailing"), ("email", "mailing"),
-    ("shipping", "shipping"), ("billing", "billing"), ("chief", "chief"), ("person", "person"), ("physical", "physical"),
+    ("shipping", "shipping"), ("billing", "billing"), ("holder", "chief"), ("chief", "chief"), ("person", "person"), ("physical", "physical"),
     ("main", "main"), ("work", "work"), ("org", "work"), ("entity", "entity"), ("party", "entity"), ("account", "entity"),
     ("branch", "entity"), ("legal", "legal"),
 )  # fmt: skip
@@ -40,6 +47,11 @@ class Scope:
     """`billing`, `home`, `person`, ...; empty for no such word, `unknown` for words that are not in the list."""
     words: tuple[str, ...] = ()
     """What tells two scopes of one category apart: numbers and unknown words."""
+
+
+def number_of(scope: Scope) -> int:
+    """The number in a scope: 2 for `Address 2`, 1 without one."""
+    return next((int(word) for word in scope.words if word.isdecimal() and len(word) <= NUMBER_DIGITS and word != "0"), 1)
 
 
 @dataclass(frozen=True)
@@ -101,10 +113,6 @@ class Facts:
         points = max(-VALUES_LIMIT, min(VALUES_LIMIT, judge(self.profile)))
         return points * (self.profile.weight if points > 0 else max(self.profile.weight, CONTRADICTION))
 
-    def refine(self, kinds: Mapping[str, float]) -> Facts:
-        """The same column with kinds from its context."""
-        return replace(self, kinds=kinds)
-
 
 @dataclass(frozen=True)
 class Sheet:
@@ -118,6 +126,13 @@ class Sheet:
     def of(self, *kinds: str) -> list[Facts]:
         """Columns whose header says one of these kinds most surely, in their order."""
         return [facts for facts in self.columns if facts.kind in kinds]
+
+    def refine(self, changes: Mapping[int, Mapping[str, float]]) -> Sheet:
+        """The same sheet with kinds from the context for some columns."""
+        columns = (
+            replace(facts, kinds=changes[facts.index]) if facts.index in changes else facts for facts in self.columns
+        )
+        return replace(self, columns=tuple(columns))
 
     def near(self, index: int, step: int) -> Facts | None:
         """The next column with any value in one direction."""
@@ -206,7 +221,7 @@ def _country(p: Profile) -> float:
 
 
 def _company(p: Profile) -> float:
-    other = p["email"] + p["url"] + p["date"] + p["geometry"] + p["phone"] + p["boolean"] + p["coordinate"]
+    other = p["email"] + p["url"] + p["date"] + p["geometry"] + p["phone"] + 2 * p["boolean"] + p["coordinate"]
     numbers = 1 - p["has_letter"]
     return (
         1.3 * p["company"] + 0.5 * p.unique + 0.2 - 1.6 * other - 2.0 * numbers - 1.2 * p["long"] - 0.9 * p["person"]
@@ -216,7 +231,8 @@ def _company(p: Profile) -> float:
 
 def _person(p: Profile) -> float:
     other = p["email"] + p["url"] + p["date"] + p["phone"] + p["boolean"] + p["zip"] + p["long"]
-    return 2.2 * p["person"] - 1.5 * other - 0.9 * p["company"] - 0.7 * (1 - p["person"]) - 1.0 * (1 - p["has_letter"])
+    classes = 1.2 * (1 - p.unique) if p["person"] < HALF else 0.0  # OWNER: NON-PROFIT, GOVERNMENT
+    return 2.2 * p["person"] - 1.5 * other - 0.9 * p["company"] - 0.7 * (1 - p["person"]) - 1.0 * (1 - p["has_letter"]) - classes
 
 
 def _given(p: Profile) -> float:

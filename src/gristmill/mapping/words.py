@@ -35,14 +35,19 @@ PREFIXES = {
     "o": frozenset({"owner"}),
 }
 """What one letter before a word of an address means: location, mailing, ..."""
-LAST_PARTS = frozenset({"id", "no", "nr"})
+LAST_PARTS = frozenset({"id", "no", "nr", "nm", "cd"})
 """Words of two letters that may end a glued word."""
 SHAPEFILE_NAME_CHARS = 10
 """A shapefile cuts column names to this length."""
-ID_NAME = re.compile("[a-z]{1,3}id")
+ID_NAME = re.compile("[a-z]{1,5}id")
 """`fmid`, `ccid`: a short name of an id."""
-NO_IDS = frozenset("paid said void raid grid acid laid maid kid rid bid mid aid did hid lid avid quid arid amid".split())
+NO_IDS = frozenset(
+    "paid said void raid grid acid laid maid kid rid bid mid aid did hid lid avid quid arid amid valid solid rapid avoid covid"
+    " hybrid fluid stupid liquid humid orchid android invalid unpaid prepaid madrid david braid afraid squid timid vivid".split()
+)
 STEM_CHARS_MIN = 4
+STEM_CHARS_SURE = 8
+"""So long a beginning of a word is taken for the word in any header."""
 FUZZY_CHARS_MIN = 6
 """Shorter words are not taken for a misspelt one."""
 
@@ -113,14 +118,17 @@ class Lexicon:
     def __init__(self) -> None:
         lists = _lists("headers.txt")
         meanings: dict[str, set[str]] = {}
+        single: list[str] = []
         for meaning, words in lists.items():
             for word in words:
                 meanings.setdefault(word.replace("_", ""), set()).add(meaning)
+                if "_" not in word:
+                    single.append(word)
                 kept = [part for part in word.split("_") if part not in lists["stop"]]
                 if 1 < len(kept) < len(word.split("_")):
                     meanings.setdefault("".join(kept), set()).add(meaning)
         self._meanings = {word: frozenset(found) for word, found in meanings.items()}
-        self._sorted = sorted(self._meanings)
+        self._sorted = sorted(single)
         self._eastern = sorted((w for w in self._meanings if _EASTERN.search(w)), key=len, reverse=True)
         self._starts = frozenset(word[0] for word in self._eastern)
         self._fuzzy = [word for word in self._meanings if len(word) >= FUZZY_CHARS_MIN and word.isascii()]
@@ -163,7 +171,7 @@ class Lexicon:
             yield from parts
         elif ID_NAME.fullmatch(text) and text not in NO_IDS:
             yield Word(text, self._meanings["id"])
-        elif near := (self._cut_off(text) if cut else "") or self._misspelt(text):
+        elif near := (self._cut_off(text) if cut or len(text) >= STEM_CHARS_SURE else "") or self._misspelt(text):
             yield Word(text, self._meanings[near])
         else:
             yield Word(text, frozenset())
@@ -220,7 +228,7 @@ class Lexicon:
         return self._cut_off(text) if cut and last and not first else ""
 
     def _cut_off(self, text: str) -> str:
-        """The shortest known word that starts so; empty when there is none or it could be several."""
+        """The shortest known word that starts so; phrases are not looked at."""
         if len(text) < STEM_CHARS_MIN:
             return ""
         at = bisect_left(self._sorted, text)
