@@ -1,0 +1,185 @@
+"""The keyword index: texts to postings, and postings to BM25 scores. Pure, on arrays.
+
+BM25 as Robertson and Zaragoza give it (The Probabilistic Relevance Framework: BM25 and Beyond, 2009, section 3), with
+the idf of Lucene, which is never negative. Frequencies, lengths and document frequencies are kept, not weights, so the
+scores are exact for whatever version is searched.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill.datasets.words import words
+
+K1 = 1.2
+B = 0.75
+COUNT_MAX = 255
+"""A word that comes more often in one chunk counts as often as this, which changes its weight by less than 0.1 %."""
+LENGTH_MAX = 65_535
+
+Ordinals = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+Place = tuple[int, int]
+"""Dataset and ordinal."""
+
+
+class Posting(NamedTuple):
+    """Which chunks of a segment have a term, and how often."""
+
+    term: str
+    ordinals: bytes
+    """int32, ascending."""
+    counts: bytes
+    """uint8."""
+
+
+class SegmentBuilder:
+    """Collects the words of chunks, then turns them into postings."""
+
+    def __init__(self, low: int) -> None:
+        """`low` is the first ordinal of the segment."""
+        self.low = low
+        self.high = low
+        self._numbers: dict[str, int] = {}
+        self._words = array("I")
+        self._ordinals = array("I")
+        self._lengths: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """Words so far."""
+        return len(self._words)
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The different words so far."""
+        return list(self._numbers)
+
+    def add(self, ordinal: int, text: str) -> None:
+        """Add a chunk; ordinals come in ascending order, with gaps where there is no chunk."""
+        numbers = self._numbers
+        found = words(text)
+        self._words.extend([numbers.setdefault(word, len(numbers)) for word in found])
+        self._ordinals.extend([ordinal] * len(found))
+        self._lengths.extend([0] * (ordinal - self.high))
+        self._lengths.append(min(len(found), LENGTH_MAX))
+        self.high = ordinal + 1
+
+    def lengths(self) -> bytes:
+        """Words of each ordinal's chunk from `low` on, uint16."""
+        return np.array(self._lengths, "<u2").tobytes()
+
+    def postings(self, stems: Mapping[str, str]) -> Iterator[Posting]:
+        """One for each stem. `stems` knows the words that are no stems of themselves."""
+        terms: dict[str, int] = {}
+        of_word = np.fromiter(
+            (terms.setdefault(stems.get(word, word), len(terms)) for word in self._numbers),
+            np.uint64,
+            len(self._numbers),
+        )
+        if not terms:
+            return
+        numbers = np.frombuffer(self._words, np.uint32)
+        keys = (of_word[numbers] << np.uint64(32)) | np.frombuffer(self._ordinals, np.uint32).astype(np.uint64)
+        unique, counts = np.unique(keys, return_counts=True)
+        ordinals = (unique & np.uint64(0xFFFFFFFF)).astype("<i4")
+        small = np.minimum(counts, COUNT_MAX).astype(np.uint8)
+        bounds = np.searchsorted(unique >> np.uint64(32), np.arange(len(terms) + 1, dtype=np.uint64))
+        for term, start, end in zip(terms, bounds[:-1], bounds[1:], strict=True):
+            yield Posting(term, ordinals[start:end].tobytes(), small[start:end].tobytes())
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What is searched of one dataset: the chunks of its version."""
+
+    members: Mask
+    """By ordinal."""
+    lengths: NDArray[np.uint16]
+    """Words by ordinal."""
+    chunks: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best chunks, best first."""
+
+    ordinals: Ordinals
+    scores: NDArray[np.float32]
+
+
+def rank(
+    corpora: Sequence[Corpus],
+    postings: Sequence[Mapping[str, Sequence[Posting]]],
+    terms: Mapping[str, int],
+    allowed: Sequence[Mask | None],
+    depth: int,
+) -> list[Found]:
+    """The `depth` best chunks of each corpus for a question.
+
+    `postings` are by term for each corpus, `terms` counts each term in the question, `allowed` narrows each corpus.
+    All corpora count as one collection, so that scores compare from one to the other.
+    """
+    chunks = sum(corpus.chunks for corpus in corpora)
+    mean = sum(corpus.words for corpus in corpora) / chunks if chunks else 1.0
+    norms = [K1 * (1 - B + B * corpus.lengths / max(mean, 1e-9)) for corpus in corpora]
+    scores = [np.zeros(len(corpus.members), np.float32) for corpus in corpora]
+    for term, times in terms.items():
+        live = [_live(corpus, found.get(term, ())) for corpus, found in zip(corpora, postings, strict=True)]
+        frequency = sum(len(ordinals) for ordinals, _ in live)
+        weight = times * math.log(1 + (chunks - frequency + 0.5) / (frequency + 0.5)) * (K1 + 1)
+        for (ordinals, counts), norm, score in zip(live, norms, scores, strict=True):
+            score[ordinals] += weight * counts / (counts + norm[ordinals])
+    return [_best(score, mask, depth) for score, mask in zip(scores, allowed, strict=True)]
+
+
+def _live(corpus: Corpus, found: Sequence[Posting]) -> tuple[Ordinals, NDArray[np.float32]]:
+    """Ordinals and counts of a term's postings that belong to the version."""
+    ordinals = np.concatenate([np.frombuffer(item.ordinals, "<i4") for item in found] or [np.empty(0, "<i4")])
+    counts = np.concatenate([np.frombuffer(item.counts, np.uint8) for item in found] or [np.empty(0, np.uint8)])
+    inside = ordinals < len(corpus.members)  # later versions may have added to the same dataset
+    inside[inside] = corpus.members[ordinals[inside]]
+    return ordinals[inside], counts[inside].astype(np.float32)
+
+
+def _best(scores: NDArray[np.float32], allowed: Mask | None, depth: int) -> Found:
+    if allowed is not None:
+        scores = np.where(allowed, scores, np.float32(0))
+    positive = np.flatnonzero(scores)
+    if len(positive) > depth:
+        positive = positive[np.argpartition(-scores[positive], depth - 1)[:depth]]
+    order = positive[np.lexsort((positive, -scores[positive]))]
+    return Found(order.astype(np.int32), scores[order])
+
+
+def fuse(keyword: Mapping[Place, float], vector: Mapping[Place, float]) -> dict[Place, float]:
+    """Half of each side's score, each side stretched to 0..1 over its own best; best first.
+
+    A convex combination of min-max normalised scores (Bruch, Gai, Ingber: An Analysis of Fusion Functions for Hybrid
+    Retrieval, 2023).
+    """
+    fused: dict[Place, float] = {}
+    for side in (keyword, vector):
+        low, high = min(side.values(), default=0.0), max(side.values(), default=0.0)
+        for key, score in side.items():
+            share = (score - low) / (high - low) if high > low else 1.0
+            fused[key] = fused.get(key, 0.0) + share / 2
+    return dict(sorted(fused.items(), key=lambda item: (-item[1], item[0])))
+
+
+def merge(found: Iterable[tuple[int, Found]], depth: int) -> dict[Place, float]:
+    """(dataset, ordinal) -> score of the best over several datasets."""
+    pairs = [
+        ((dataset, int(ordinal)), float(score))
+        for dataset, item in found
+        for ordinal, score in zip(item.ordinals, item.scores, strict=True)
+    ]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:depth])
