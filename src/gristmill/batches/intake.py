@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -21,6 +21,9 @@ ERRORS_SHOWN_MAX = 20
 EXTERNAL_ID_CHARS_MAX = 200
 COLUMNS_MAX = 16_384
 
+Refuse = Callable[[Mapping[str, Any]], str]
+"""Why a row's input can't run, beyond what its fields say; empty when it can."""
+
 
 @dataclass(slots=True)
 class Intake:
@@ -34,6 +37,7 @@ class Intake:
     columns: dict[str, None] = field(default_factory=dict)
     """The user's columns in the order they first came."""
     count: int = 0
+    refuse: Refuse | None = None
 
     def take(
         self,
@@ -71,6 +75,8 @@ class Intake:
         elif wrong := check_input(value, self.input_fields):
             status, code = "failed", "input_invalid"
             message = "; ".join(f"`{item.field}` {item.message}" for item in wrong)[:1000]
+        elif self.refuse is not None and (reason := self.refuse(value)):
+            status, code, message = "failed", "input_invalid", reason
         chunk.add(self.count, status, data.decode(), input_hash(value), external_id, code, message)
 
 

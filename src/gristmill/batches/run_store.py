@@ -275,14 +275,16 @@ def agent_spent_today(tx: Tx, agent_id: int) -> int:
     return int(row["n"])
 
 
-def add_agent_spent(tx: Tx, organization_id: int, agent_id: int, amount: int) -> None:
-    """Count spending against the agent's UTC day."""
-    tx.run(
+def add_agent_spent(tx: Tx, organization_id: int, agent_id: int, amount: int) -> int:
+    """Count spending against the agent's UTC day; answers what the day comes to."""
+    row = tx.one(
         "INSERT INTO agent_day (agent_id, organization_id, day, spent_micro_usd)"
         " VALUES (%s, %s, (now() AT TIME ZONE 'UTC')::date, %s) ON CONFLICT (agent_id, day)"
-        " DO UPDATE SET spent_micro_usd = agent_day.spent_micro_usd + excluded.spent_micro_usd",
+        " DO UPDATE SET spent_micro_usd = agent_day.spent_micro_usd + excluded.spent_micro_usd"
+        " RETURNING spent_micro_usd",
         (agent_id, organization_id, amount),
     )
+    return int(row["spent_micro_usd"])
 
 
 def find_agent_limits(tx: Tx, agent_id: int) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from gristmill.base.ids import batch_uuid, row_uuid, split_row_uuid
 from gristmill.base.money import usd
 from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
 from gristmill.batches import steps, store
-from gristmill.batches.intake import ERRORS_SHOWN_MAX, Intake
+from gristmill.batches.intake import ERRORS_SHOWN_MAX, Intake, Refuse
 from gristmill.batches.model import (
     ANALYZE_ROWS_MIN,
     LIVE,
@@ -42,6 +42,7 @@ from gristmill.batches.runner import enqueue_seat
 from gristmill.engine import SHARED_QUEUE
 
 FAILURE_GROUPS_MAX = 100
+NOT_STARTED = "Waits to be started."
 RETRYABLE: tuple[RowStatus, ...] = ("failed", "cancelled")
 
 
@@ -63,6 +64,9 @@ class Order:
     external_ids: Sequence[str] | None = None
     run_key: str | None = None
     queue: str = SHARED_QUEUE
+    refuse: Refuse | None = None
+    start: bool = True
+    """False: the batch waits, paused by its user, until it is resumed for the first time."""
 
 
 def create(tx: Tx, organization_id: int, agent: Agent, order: Order, rows: Iterable[Mapping[str, Any]]) -> Batch:
@@ -95,6 +99,47 @@ def create(tx: Tx, organization_id: int, agent: Agent, order: Order, rows: Itera
             "price_micro_usd": agent.price_micro_usd,
         },
     )
+    _take_rows(tx, organization_id, batch_id, agent, order, rows)
+    if order.start:
+        return _go(tx, organization_id, batch_id)
+    store.update_status(tx, batch_id, status="paused", reason="user", message=NOT_STARTED)
+    return get(tx, organization_id, batch_id)
+
+
+def replace_rows(
+    tx: Tx, organization_id: int, batch_id: UUID, agent: Agent, order: Order, rows: Iterable[Mapping[str, Any]]
+) -> Batch:
+    """Other rows for a batch that was never started, as `create` takes them. Raises `WrongState` for one that was."""
+    _claim_unstarted(tx, organization_id, batch_id)
+    store.delete_rows(tx, organization_id, batch_id)
+    _take_rows(tx, organization_id, batch_id, agent, order, rows)
+    return get(tx, organization_id, batch_id)
+
+
+def move(tx: Tx, batch_id: UUID, *, from_organization_id: int, to_organization_id: int, agent: Agent) -> None:
+    """Give a batch that was never started to another organization and its agent (system transaction)."""
+    _claim_unstarted(tx, from_organization_id, batch_id)
+    store.update_owner(
+        tx,
+        batch_id,
+        organization_id=to_organization_id,
+        agent_id=agent.id,
+        agent=snapshot(agent),
+        agent_version=agent.version,
+        price_micro_usd=agent.price_micro_usd,
+    )
+
+
+def _claim_unstarted(tx: Tx, organization_id: int, batch_id: UUID) -> dict[str, Any]:
+    batch = _claim(tx, organization_id, batch_id)
+    if batch["started_at"] is not None or batch["status"] != "paused":
+        raise WrongState("The batch has been started already.", status_now=batch["status"])
+    return batch
+
+
+def _take_rows(
+    tx: Tx, organization_id: int, batch_id: UUID, agent: Agent, order: Order, rows: Iterable[Mapping[str, Any]]
+) -> None:
     current = settings()
     intake = Intake(
         order.mapping,
@@ -103,6 +148,7 @@ def create(tx: Tx, organization_id: int, agent: Agent, order: Order, rows: Itera
         current.batch_rows_max,
         current.row_bytes_max,
         dict.fromkeys(order.columns),
+        refuse=order.refuse,
     )
     intake.take(tx, organization_id, batch_id, rows, order.external_ids)
     _check_columns(order, intake)
@@ -117,7 +163,6 @@ def create(tx: Tx, organization_id: int, agent: Agent, order: Order, rows: Itera
         )
     store.update_counts(tx, batch_id, store.count_rows(tx, batch_id), reused=reused)
     store.update_columns(tx, batch_id, list(intake.columns))
-    return _go(tx, organization_id, batch_id)
 
 
 def _check_columns(order: Order, intake: Intake) -> None:

@@ -27,12 +27,20 @@ CLOSABLE: frozenset[Status] = frozenset({"queued", "running", "paused"})
 RPM_BURST_S = 1.0
 """A rate limit's bucket holds what it refills in this time, and at least one call."""
 SLOTS_LIMIT_MIN = 1.0
+COST_THRESHOLD_PERCENT = 80
+"""Share of a budget, of a batch or of an agent's day, that is told of when it is spent."""
 LOWER_PAUSE_S = 1.0
 """After a provider asked for less, further complaints of calls already under way count as the same one."""
 
 
 CALLBACK_KINDS = frozenset({"agent.batch.completed", "agent.batch.failed", "agent.batch.cancelled"})
 """Events that `callback_url` is told of."""
+
+
+@ledger.on_money
+def _tell_of_money(tx: Tx, organization_id: int, kind: str, subject: str, data: dict[str, Any]) -> None:
+    """What the ledger tells becomes an event; this is the lowest room that knows both."""
+    events.emit(tx, organization_id, kind, subject=subject, data=data)
 
 
 class LeaseLost(Error):
@@ -87,7 +95,8 @@ def step(
     pace = run_store.claim_pace(tx, facts.organization_id, f"agent:{facts.agent_id}", facts.provider_key)
     refused = 0
     if finished:
-        refused = save(tx, batch, facts, finished, pace, limits["concurrency"])
+        daily = limits["daily_budget_micro_usd"]
+        refused = save(tx, batch, facts, finished, pace, limits["concurrency"], daily_micro_usd=daily)
         batch = run_store.claim_batch(tx, facts.batch_id) or batch
     if close_if_over(tx, batch):
         return StepResult(live=False, refused=refused)
@@ -134,6 +143,8 @@ def save(
     finished: Sequence[Finished],
     pace: dict[str, dict[str, Any]] | None,
     concurrency: int,
+    *,
+    daily_micro_usd: int | None = None,
 ) -> int:
     """Write results, settle or release their holds, count, and note the change; answers how many were refused."""
     held = batch["price_micro_usd"]
@@ -150,11 +161,33 @@ def save(
     ]
     spent = ledger.settle_rows(tx, facts.organization_id, facts.batch_id, charges) if held else 0
     if spent:
-        run_store.add_agent_spent(tx, facts.organization_id, facts.agent_id, spent)
+        today = run_store.add_agent_spent(tx, facts.organization_id, facts.agent_id, spent)
+        _tell_cost(tx, facts, "agent_day", f"agent:{facts.agent_id}", daily_micro_usd, today, spent)
+        total = batch["spent_micro_usd"] + spent
+        _tell_cost(tx, facts, "batch", f"batch:{facts.batch_id}", batch["budget_micro_usd"], total, spent)
     if pace is not None:
         _adjust_pace(tx, facts, rows, pace[facts.provider_key], concurrency)
     _count(tx, batch, facts, rows, charges, spent=spent, released=held * len(rows))
     return len(finished) - len(rows)
+
+
+def _tell_cost(tx: Tx, facts: StepFacts, scope: str, subject: str, budget: int | None, total: int, spent: int) -> None:
+    """Tell once that spending has come to the threshold of a budget: by the very charge that crossed it."""
+    if not budget:
+        return
+    threshold = -(-budget * COST_THRESHOLD_PERCENT // 100)
+    if total - spent < threshold <= total:
+        whose = "the batch" if scope == "batch" else "the agent for today"
+        data = {
+            "scope": scope,
+            "agent_id": facts.agent_id,
+            "batch_id": str(facts.batch_id),
+            "budget_usd": usd(budget),
+            "spent_usd": usd(total),
+            "percent": COST_THRESHOLD_PERCENT,
+            "message": f"{usd(total)} of {usd(budget)} USD are spent, the budget of {whose}.",
+        }
+        events.emit(tx, facts.organization_id, "billing.threshold", subject=subject, data=data)
 
 
 def _charge(row: Finished, price: int, bill_on_match: bool) -> int:

@@ -71,6 +71,30 @@ def insert_rows(
     )
 
 
+def delete_rows(tx: Tx, organization_id: int, batch_id: UUID) -> int:
+    """Remove all rows of a batch that was never started."""
+    return tx.run("DELETE FROM batch_row WHERE organization_id = %s AND batch_id = %s", (organization_id, batch_id))
+
+
+def update_owner(
+    tx: Tx,
+    batch_id: UUID,
+    *,
+    organization_id: int,
+    agent_id: int,
+    agent: dict[str, Any],
+    agent_version: int,
+    price_micro_usd: int,
+) -> None:
+    """Give a batch and its rows to another organization (system transaction)."""
+    tx.run(
+        "UPDATE batch SET organization_id = %s, agent_id = %s, agent = %s, agent_version = %s, price_micro_usd = %s,"
+        " revision = revision + 1, updated_at = now() WHERE id = %s",
+        (organization_id, agent_id, Json(agent), agent_version, price_micro_usd, batch_id),
+    )
+    tx.run("UPDATE batch_row SET organization_id = %s WHERE batch_id = %s", (organization_id, batch_id))
+
+
 def analyze_rows(tx: Tx) -> None:
     """Fresh statistics after a bulk load; without them every save scans the table."""
     tx.row("SELECT app_analyze_rows()")

@@ -21,7 +21,7 @@ KINDS: dict[str, str] = {
     "agent.inventory.added": "A file was added to an agent's inventory.",
     "billing.budget_reached": "A budget stopped a batch.",
     "billing.settlement_pending": "A payment was sent and how it ended is not known yet.",
-    "billing.threshold": "The free balance fell below the amount that an enrichment needs to start.",
+    "billing.threshold": "Spending came to 80 % of a budget, of a batch or of an agent's day.",
     "billing.topped_up": "Money was added to the organization's balance.",
     "connector.paused": "A connector was paused after failures; `message` says which.",
     "connector.sync.started": "A pull or push of a connector began.",

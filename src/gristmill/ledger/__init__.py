@@ -16,7 +16,7 @@ from gristmill.ledger.model import (
     local_path,
 )
 from gristmill.ledger.payments import PAYMENT_HEADER, enabled, pay, response_headers, too_low, warm_up
-from gristmill.ledger.service import balance, entries, hold_rows, lock_available, settle_rows, top_up
+from gristmill.ledger.service import balance, entries, hold_rows, lock_available, on_money, settle_rows, top_up
 
 __all__ = [
     "PAYMENT_HEADER",
@@ -33,6 +33,7 @@ __all__ = [
     "hold_rows",
     "local_path",
     "lock_available",
+    "on_money",
     "pay",
     "response_headers",
     "settle_rows",

@@ -163,7 +163,12 @@ def conclude(tx: Tx, organization_id: int, payment_id: UUID, outcome: Settlement
         next_try_at=None if over else tx.now + timedelta(seconds=wait_s),
         sent=outcome.outcome != "unsent",
     )
-    return get(tx, organization_id, payment_id)
+    payment = get(tx, organization_id, payment_id)
+    if not ended and row["tries"] == 0 and outcome.outcome != "unsent":
+        message = f"A payment of {payment.amount_usd} USD was sent; how it ended is not known yet."
+        data = {"payment_id": str(payment.id), "amount_usd": payment.amount_usd, "message": message}
+        service.tell(tx, organization_id, "billing.settlement_pending", subject=f"payment:{payment.id}", data=data)
+    return payment
 
 
 def resolve(tx: Tx, organization_id: int, payment_id: UUID, *, settled: bool, transaction: str) -> Payment:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
 from gristmill.base.db import Database, Tx
@@ -13,6 +14,24 @@ from gristmill.ledger import store
 from gristmill.ledger.model import Balance, Entry, RowCharge, RowHold
 
 ENTRIES_PER_PAGE = 1000
+
+
+MoneyListener = Callable[[Tx, int, str, str, dict[str, Any]], None]
+"""Called with (tx, organization id, kind, subject, data), in the transaction of what it tells of."""
+_listeners: list[MoneyListener] = []
+
+
+def on_money(listener: MoneyListener) -> MoneyListener:
+    """Have a higher room told of `billing.topped_up` and `billing.settlement_pending`, since events lie above money."""
+    if listener not in _listeners:
+        _listeners.append(listener)
+    return listener
+
+
+def tell(tx: Tx, organization_id: int, kind: str, *, subject: str, data: dict[str, Any]) -> None:
+    """Tell whoever listens, in this transaction."""
+    for listener in _listeners:
+        listener(tx, organization_id, kind, subject, data)
 
 
 def balance(tx: Tx, organization_id: int) -> Balance:
@@ -50,6 +69,8 @@ def top_up(tx: Tx, organization_id: int, amount_micro_usd: int, *, key: str, not
         note=note,
     ):
         store.update_account(tx, organization_id, available=amount_micro_usd, funded=amount_micro_usd)
+        data = {"amount_usd": usd(amount_micro_usd), "amount_micro_usd": amount_micro_usd, "key": key, "note": note}
+        tell(tx, organization_id, "billing.topped_up", subject=f"organization:{organization_id}", data=data)
     else:
         before = store.find_entry(tx, organization_id, f"top_up/{key}")
         if before is None or before["amount_micro_usd"] != amount_micro_usd:
