@@ -3,11 +3,12 @@
 `read_table` opens a path, bytes or a stream; it finds format, encoding, separators, preamble and header by
 content, tells how sure it is (`Table.dialect`), and streams the rows with flat memory. Cells stay text;
 column types are a view beside them. What is no row is in `Table.rejects`, and `Table.receipt` accounts for
-every record. `write_csv` and `write_jsonl` go the other way; `flatten` and `cell` say how nested JSON
-values become cells.
+every record. `write_table` goes the other way, `write_csv` and `write_jsonl` with more choices; `flatten` and
+`cell` say how nested JSON values become cells, and `FlatRows` brings many of them under one header.
 """
 
 from gristmill.tables.flatten import cell, flatten, order_columns
+from gristmill.tables.formulas import guard, unguard
 from gristmill.tables.infer import infer, typed
 from gristmill.tables.model import (
     Column,
@@ -26,23 +27,29 @@ from gristmill.tables.model import (
 )
 from gristmill.tables.read import read_table
 from gristmill.tables.sniff import sniff
+from gristmill.tables.spool import FlatRows, Spool
 from gristmill.tables.table import Table
-from gristmill.tables.writers import guard, unguard, write_csv, write_jsonl
+from gristmill.tables.write import MEDIA_TYPES, WrittenFormat, write_table
+from gristmill.tables.writers import write_csv, write_jsonl
 
 __all__ = [
+    "MEDIA_TYPES",
     "Column",
     "Dialect",
+    "FlatRows",
     "Hints",
     "NoSuchSheet",
     "Receipt",
     "Reject",
     "RowGroup",
     "Sheet",
+    "Spool",
     "Table",
     "TooLargeToRead",
     "Type",
     "Unreadable",
     "UnsupportedFormat",
+    "WrittenFormat",
     "cell",
     "fingerprint",
     "flatten",
@@ -55,4 +62,5 @@ __all__ = [
     "unguard",
     "write_csv",
     "write_jsonl",
+    "write_table",
 ]

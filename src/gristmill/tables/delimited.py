@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gristmill.tables.delimiters import normalize_newlines
+from gristmill.tables.formulas import may_be_guarded, unguard
 from gristmill.tables.infer import SAMPLE_ROWS, infer, shape
 from gristmill.tables.layout import FOOTER_RECORDS_MAX, Tail, count_footers, is_blank, table_width
 from gristmill.tables.model import (
@@ -42,6 +43,7 @@ class Piece(NamedTuple):
     has_nul: bool
     needs_repair: bool
     has_broken_bytes: bool
+    has_guards: bool
 
 
 class DelimitedReader:
@@ -66,6 +68,8 @@ class DelimitedReader:
             normalize_newlines(text, self.dialect.newline), self._grammar(), is_last=self._source.is_whole
         )
         records = [_repaired(row, self.dialect) for row in block.rows[self.dialect.preamble :]]
+        if self.dialect.guarded:
+            records = [[unguard(cell) for cell in row] for row in records]
         while records and is_blank(records[0]):
             records.pop(0)
         header = records.pop(0) if self.dialect.header and records else None
@@ -104,7 +108,8 @@ class DelimitedReader:
             ready = waiting[:cut]
             block = split_records(ready, grammar, is_last=is_last)
             if block.rows:
-                yield Piece(block, line, "\0" in ready, self._needs_repair(ready), _has_broken_bytes(ready))
+                has_guards = self.dialect.guarded and may_be_guarded(ready)
+                yield Piece(block, line, "\0" in ready, self._needs_repair(ready), _has_broken_bytes(ready), has_guards)
             line += block.used
             log.physical_lines = line - 1
             waiting = "".join(block.lines[block.used :]) + waiting[cut:]
@@ -168,7 +173,7 @@ class _Pass:
         indexes: list[int] = []
         gaps: set[int] = set()
         index = self.skip_top(block)
-        careful = piece.has_nul or piece.needs_repair
+        careful = piece.has_nul or piece.needs_repair or piece.has_guards
         last_is_blank = self.last_is_blank
         for index in range(index, len(block.rows)):  # noqa: B020 (continues where the top ended)
             row = block.rows[index]
@@ -228,6 +233,8 @@ class _Pass:
             return None
         if piece.needs_repair:
             row = _repaired(row, self.dialect)
+        if piece.has_guards:
+            row = [unguard(cell) for cell in row]
         extra = len(row) - self.width
         if extra < 0:
             self.log.note("A row with too few cells was filled up with empty ones.")

@@ -70,6 +70,8 @@ class Dialect:
     """Records (blank ones included) before the header, or before the first row where there is none."""
     header: bool = True
     """Whether the first record after the preamble names the columns."""
+    guarded: bool = True
+    """An apostrophe before what a spreadsheet would run as a formula is no part of the cell: see `formulas`."""
     sheet: str = ""
     """The sheet of a workbook, or the file of a zip archive; empty where there are none."""
     confidence: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -88,6 +90,7 @@ class Hints(TypedDict, total=False):
     newline: Literal["\n", "\r", ""]
     preamble: int
     header: bool
+    guarded: bool
 
 
 @dataclass(frozen=True, slots=True)

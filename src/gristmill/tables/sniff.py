@@ -11,6 +11,7 @@ from gristmill.tables import delimiters, encodings
 from gristmill.tables.archive import ZIP_MAGIC
 from gristmill.tables.delimited import decode_head
 from gristmill.tables.formats import binary_format
+from gristmill.tables.formulas import are_guards
 from gristmill.tables.layout import detect_layout
 from gristmill.tables.model import Compression, Dialect, Format, Hints, Unreadable
 from gristmill.tables.records import Grammar, split_records
@@ -113,6 +114,7 @@ def _sniff_delimited(text: str, known: Hints, encoding: encodings.Guess, *, is_w
     escape = known.get("escape", found.escape)
     skip = known.get("skip_initial_space", found.skip_initial_space)
     records = split_records(sample, Grammar(found.delimiter, found.quote, escape, skip), is_last=True).rows
+    guarded = known.get("guarded", are_guards(records))
     layout = detect_layout(records, known.get("preamble"), header=known.get("header"))
     return Dialect(
         format="delimited",
@@ -124,6 +126,7 @@ def _sniff_delimited(text: str, known: Hints, encoding: encodings.Guess, *, is_w
         newline=newline,
         preamble=layout.preamble,
         header=layout.header,
+        guarded=guarded,
         confidence={
             "format": 0.9,
             "encoding": encoding.confidence,

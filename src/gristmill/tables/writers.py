@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import orjson
 
+from gristmill.base.errors import Invalid
 from gristmill.tables.flatten import cell
+from gristmill.tables.formulas import guard
 
 CHUNK_ROWS = 1_000
 """Rows per chunk of bytes."""
 
-# What spreadsheets run as a formula or as DDE, also in full-width form and behind blanks they trim.
-_FORMULA = re.compile(
-    "[\\s\u00a0\ufeff\0]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n\0]|'[\\s\u00a0\ufeff\0]*'*[=+\\-@\uff1d\uff0b\uff0d\uff20\t\r\n\0]"
-)
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?|\+[\d ().-]{1,30}")
-
-
-def guard(text: str) -> str:
-    """The text so that no spreadsheet runs it: an apostrophe before what could be a formula.
-
-    Numbers (-5, -5.25e3) and phone numbers (+61 7 3823 2828) are left alone. A text that already starts with an
-    apostrophe before such a character gets a second one, so `unguard` gives back every text unchanged.
-    """
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
-
-
-def unguard(text: str) -> str:
-    """The text that `guard` was given."""
-    return text[1:] if text.startswith("'") and guard(text[1:]) == text else text
+Quoting = Literal["text", "minimal"]
 
 
 def write_csv(
@@ -41,41 +27,112 @@ def write_csv(
     *,
     delimiter: str = ",",
     quote: str = '"',
+    quoting: Quoting = "text",
     newline: str = "\r\n",
+    encoding: str = "utf-8",
     guard_formulas: bool = True,
     byte_order_mark: bool = False,
 ) -> Iterator[bytes]:
-    """RFC 4180 text in UTF-8, CHUNK_ROWS rows at a time.
+    """Delimited text, CHUNK_ROWS rows at a time; RFC 4180 unless told otherwise.
 
-    Cells are written as `cell` says. A row of one empty cell is written as two quotes, since a blank line
-    would be no row. `byte_order_mark` makes Excel read the file as UTF-8.
+    Cells are written as `cell` says. With `quoting="text"` every text is quoted, so that no locale's spreadsheet splits
+    it, and numbers are not; `"minimal"` quotes what needs it. `byte_order_mark` makes Excel read UTF-8 as such. Raises
+    ValueError for characters that can't separate cells, and Invalid for an encoding that does not exist and, while the
+    rows are written, for one that lacks a character.
     """
     if len(delimiter) != 1 or len(quote) != 1 or delimiter == quote or {delimiter, quote} & {"\r", "\n"}:
         raise ValueError("Delimiter and quote are two different single characters and no newlines.")
-    # Blanks run together as a delimiter, so there an empty cell needs quotes to be seen.
+    line = _line_writer(delimiter, quote, newline, quoting, guard_formulas=guard_formulas)
+    encode = _encoder(encoding)
+    return _chunks(rows, header, line, encode, "\ufeff" if byte_order_mark else "")
+
+
+def _chunks(
+    rows: Iterable[Sequence[Any]],
+    header: Sequence[str] | None,
+    line: Callable[[Sequence[Any]], str],
+    encode: Callable[[str], bytes],
+    start: str,
+) -> Iterator[bytes]:
+    lines: list[str] = [start]
+    if header is not None:
+        lines.append(line(header))
+    for row in rows:
+        lines.append(line(row))
+        if len(lines) >= CHUNK_ROWS:
+            yield encode("".join(lines))
+            lines = []
+    if any(lines):
+        yield encode("".join(lines))
+
+
+class _Last:
+    """A file for the csv module that gives back what was just written."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text = text
+
+
+def _line_writer(
+    delimiter: str, quote: str, newline: str, quoting: Quoting, *, guard_formulas: bool
+) -> Callable[[Sequence[Any]], str]:
+    """Row -> its text, newline included."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str):
+            return guard(value) if guard_formulas else value
+        kind = type(value)
+        return value if kind is int or (kind is float and value - value == 0) else cell(value)
+
+    if quoting == "text":
+        last = _Last()
+        writer = csv.writer(
+            last, delimiter=delimiter, quotechar=quote, lineterminator=newline, quoting=csv.QUOTE_NONNUMERIC
+        )
+
+        def quoted_line(row: Sequence[Any]) -> str:
+            writer.writerow([plain(value) for value in row])
+            return last.text
+
+        return quoted_line
+    # A blank at the edge is lost on readers that trim; blanks run together as a delimiter, so there an empty cell
+    # needs quotes to be seen.
     unseen = "|^$" if delimiter == " " else ""
     special = re.compile(f"[{re.escape(delimiter + quote)}\r\n]|^\\s|\\s$" + unseen)
     doubled = quote * 2
 
     def quoted(value: Any) -> str:
-        text = value if isinstance(value, str) else cell(value)
-        if guard_formulas and isinstance(value, str):
-            text = guard(text)
+        text = cell(plain(value))
         return f"{quote}{text.replace(quote, doubled)}{quote}" if special.search(text) else text
 
-    def line(row: Sequence[Any]) -> str:
-        return delimiter.join(map(quoted, row)) or (quote * 2 if row else "")
+    def minimal_line(row: Sequence[Any]) -> str:
+        # A row of one empty cell is written as two quotes, since a blank line would be no row.
+        return (delimiter.join(map(quoted, row)) or (doubled if row else "")) + newline
 
-    lines: list[str] = ["\ufeff"] if byte_order_mark else []
-    if header is not None:
-        lines.append(line(header) + newline)
-    for row in rows:
-        lines.append(line(row) + newline)
-        if len(lines) >= CHUNK_ROWS:
-            yield "".join(lines).encode("utf-8", "replace")
-            lines = []
-    if lines:
-        yield "".join(lines).encode("utf-8", "replace")
+    return minimal_line
+
+
+def _encoder(encoding: str) -> Callable[[str], bytes]:
+    """Text -> bytes, one piece after the other. Half surrogate pairs, which no encoding has, become `?`."""
+    try:
+        "".encode(encoding)
+    except LookupError as error:
+        raise Invalid(f"There is no encoding `{encoding[:40]}`.") from error
+    encoder = codecs.getincrementalencoder(encoding)()
+
+    def encode(text: str) -> bytes:
+        try:
+            return encoder.encode(text)
+        except UnicodeEncodeError as error:
+            lacking = text[error.start]
+            if not "\ud800" <= lacking <= "\udfff":
+                raise Invalid(f"{encoding} has no `{lacking}`; write UTF-8, or leave that character out.") from error
+            return encoder.encode(text.encode("utf-8", "replace").decode())
+
+    return encode
 
 
 def write_jsonl(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
