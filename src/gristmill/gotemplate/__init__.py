@@ -5,10 +5,12 @@
 `functions=`. `lint` looks at a template together with the columns of a table.
 """
 
+from gristmill.gotemplate.helpers import HELPERS
 from gristmill.gotemplate.model import TemplateError
 from gristmill.gotemplate.template import Template, compile  # noqa: A004 - the name of the contract
 
 __all__ = [
+    "HELPERS",
     "Template",
     "TemplateError",
     "compile",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.gotemplate.functions import counted
+from gristmill.gotemplate.made import MadeDict, MadeList, values_in
 from gristmill.gotemplate.model import Failure, Meter
 from gristmill.gotemplate.values import MISSING, type_name
 
@@ -68,4 +69,8 @@ def invoke(site: int, helper: HelperFunction, meter: Meter, *operands: Any) -> A
         answer = helper.function(*operands)
     except Exception as error:
         raise Failure(site, f"error calling {helper.name}: {error}") from error
-    return counted(site, meter, answer) if isinstance(answer, str) else answer
+    if isinstance(answer, str):
+        return counted(site, meter, answer)
+    if isinstance(answer, (MadeList, MadeDict)):
+        meter.made += values_in(answer)
+    return answer
