@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,12 @@ def status(owner: Caller, batch: str) -> str:
     return owner.get(f"/api/v1/batch_executions/{batch}").json()["status"]
 
 
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (1440, "dark"), (430, "light"), (430, "dark")])
 def test_every_page_in_both_themes_wide_and_narrow(
-    database: Database, owner: Caller, session: str, chrome: Chrome, worker: object
+    database: Database, owner: Caller, session: str, chrome: Chrome, worker: object, width: int, theme: str
 ) -> None:
+    chrome.look_like(width=width, theme=theme)
+    look_at = partial(_look_at, width=width, theme=theme)
     empty = ["/dashboard", "/dashboard/batches", "/dashboard/agents", "/dashboard/sources"]
     look_at(chrome, session, {f"empty-{path.rsplit('/', 1)[-1]}": path for path in empty})
     fund(database, owner.organization_id, 9_000_000)
@@ -129,21 +133,18 @@ def test_every_page_in_both_themes_wide_and_narrow(
     look_at(chrome, session, {"login": "/login"})
 
 
-def look_at(chrome: Chrome, base: str, pages: dict[str, str]) -> None:
-    for width in (1440, 430):
-        for theme in ("light", "dark"):
-            chrome.look_like(width=width, theme=theme)
-            for name, path in pages.items():
-                where = f"{name}, {theme}, {width} px"
-                chrome.open(base + path)
-                assert chrome.complaints == [], where
-                assert chrome.evaluate(OVERFLOW) <= 0, where
-                assert chrome.evaluate(OUTLINE) == [], where
-                assert [url for url in chrome.requests if not url.startswith((base, "data:"))] == [], where
-                dark = chrome.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-                assert dark == (theme == "dark")
-                if SHOTS:
-                    chrome.screenshot(Path(SHOTS) / f"{name}-{theme}-{width}.png", whole=True)
+def _look_at(chrome: Chrome, base: str, pages: dict[str, str], *, width: int, theme: str) -> None:
+    for name, path in pages.items():
+        where = f"{name}, {theme}, {width} px"
+        chrome.open(base + path)
+        assert chrome.complaints == [], where
+        assert chrome.evaluate(OVERFLOW) <= 0, where
+        assert chrome.evaluate(OUTLINE) == [], where
+        assert [url for url in chrome.requests if not url.startswith((base, "data:"))] == [], where
+        dark = chrome.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+        assert dark == (theme == "dark")
+        if SHOTS:
+            chrome.screenshot(Path(SHOTS) / f"{name}-{theme}-{width}.png", whole=True)
 
 
 def test_a_running_batch_is_watched_and_steered(
