@@ -171,6 +171,11 @@ class Settings(BaseSettings):
     openrouter_api_key: SecretStr | None = Field(
         None, validation_alias="OPENROUTER_API_KEY", description="Key of the model provider."
     )
+    llm_base_url: str = Field(
+        "https://openrouter.ai/api/v1",
+        pattern=r"^https?://[^\s?#]+$",
+        description="OpenAI-compatible server that the mapping model is asked on, `https://.../v1`.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
