@@ -321,6 +321,14 @@ def receipt(tx: Tx, organization_id: int, batch_id: UUID) -> Receipt:
     return receipt_of(row)
 
 
+def result_columns(tx: Tx, organization_id: int, batch_id: UUID) -> list[str]:
+    """Names of the flattened columns of all results so far."""
+    row = store.find_batch(tx, organization_id, batch_id)
+    if row is None:
+        raise BatchNotFound(f"There is no batch {batch_id}.")
+    return list(row["result_columns"])
+
+
 def list_rows(
     tx: Tx,
     organization_id: int,

@@ -2,6 +2,7 @@
 
 from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Organization, Scope, Unauthenticated
 from gristmill.identity.service import (
+    anonymous_organization,
     authenticate_key,
     authenticate_session,
     close_session,
@@ -25,6 +26,7 @@ __all__ = [
     "Organization",
     "Scope",
     "Unauthenticated",
+    "anonymous_organization",
     "authenticate_key",
     "authenticate_session",
     "close_session",

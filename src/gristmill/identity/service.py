@@ -40,6 +40,16 @@ def ensure_default_organization(tx: Tx) -> Organization:
     return store.find_first_organization(tx) or store.insert_organization(tx, "Default")
 
 
+def anonymous_organization(tx: Tx) -> int:
+    """Id of the tenant that holds what people without a key uploaded, made when there is none (system transaction)."""
+    found = store.find_anonymous_organization(tx)
+    if found is None:
+        store.insert_anonymous_organization(tx, "Uploads without a key")
+        found = store.find_anonymous_organization(tx)
+    assert found is not None  # noqa: S101 - inserted, or another process has committed it
+    return found
+
+
 def issue_first_key(tx: Tx, organization_id: int) -> NewApiKey | None:
     """An admin key for an organization that has never had a key, else None."""
     if store.list_keys(tx, organization_id, 1):

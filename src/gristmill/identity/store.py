@@ -24,8 +24,23 @@ def insert_organization(tx: Tx, name: str) -> Organization:
 
 def find_first_organization(tx: Tx) -> Organization | None:
     """The oldest tenant, which a single-machine start uses (system transaction)."""
-    row = tx.row("SELECT id, name, created_at FROM organization ORDER BY id LIMIT 1")
+    row = tx.row("SELECT id, name, created_at FROM organization WHERE NOT anonymous ORDER BY id LIMIT 1")
     return Organization(**row) if row else None
+
+
+def find_anonymous_organization(tx: Tx) -> int | None:
+    """The tenant of uploads without a key (system transaction)."""
+    row = tx.row("SELECT id FROM organization WHERE anonymous")
+    return int(row["id"]) if row else None
+
+
+def insert_anonymous_organization(tx: Tx, name: str) -> None:
+    """Make that tenant, unless another process just did (system transaction)."""
+    row = tx.row(
+        "INSERT INTO organization (name, anonymous) VALUES (%s, true) ON CONFLICT DO NOTHING RETURNING id", (name,)
+    )
+    if row:
+        tx.run("INSERT INTO ledger_account (organization_id) VALUES (%s)", (row["id"],))
 
 
 def insert_key(

@@ -16,8 +16,8 @@ from gristmill.inventory.model import (
     OpenedFile,
     StoredInventory,
 )
-from gristmill.inventory.reading import Reader, open_rows, write_rejects
-from gristmill.inventory.service import ADDED, add, delete, delete_object, get, keep, list_inventory
+from gristmill.inventory.reading import Reader, open_file, open_rows, write_rejects
+from gristmill.inventory.service import ADDED, add, delete, delete_object, get, keep, list_inventory, move
 
 __all__ = [
     "ADDED",
@@ -38,6 +38,8 @@ __all__ = [
     "get",
     "keep",
     "list_inventory",
+    "move",
+    "open_file",
     "open_rows",
     "write_rejects",
 ]

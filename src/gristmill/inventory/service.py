@@ -73,6 +73,11 @@ def _cursor_uuid(cursor: str | None) -> UUID | None:
         raise Malformed("The cursor is not one of ours.") from None
 
 
+def move(tx: Tx, inventory_id: UUID, *, to_organization_id: int, agent_id: int) -> None:
+    """Give a file to another organization and its agent; its bytes stay where they are (system transaction)."""
+    store.update_owner(tx, inventory_id, organization_id=to_organization_id, agent_id=agent_id)
+
+
 def delete(tx: Tx, organization_id: int, inventory_id: UUID) -> str:
     """Remove a file; answers the key for `delete_object`, once the transaction is through. Batches keep their rows."""
     key = store.delete_inventory(tx, organization_id, inventory_id)

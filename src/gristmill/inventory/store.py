@@ -82,6 +82,14 @@ def list_inventory(tx: Tx, organization_id: int, agent_id: int, *, before: UUID 
     return [_inventory(row) for row in rows]
 
 
+def update_owner(tx: Tx, inventory_id: UUID, *, organization_id: int, agent_id: int) -> None:
+    """Give a file to another organization and its agent (system transaction)."""
+    tx.run(
+        "UPDATE inventory SET organization_id = %s, agent_id = %s WHERE id = %s",
+        (organization_id, agent_id, inventory_id),
+    )
+
+
 def delete_inventory(tx: Tx, organization_id: int, inventory_id: UUID) -> str | None:
     """Remove a file; answers the key of its object."""
     row = tx.row(

@@ -1,27 +1,24 @@
 -- Enrichment: jobs, providers' answers, hunts under way; and payments.
 
--- An uploaded lead file. Its rows are a batch's, its id is the batch's.
+-- One organization holds what people without a key uploaded, until they link it to their own.
+ALTER TABLE organization ADD COLUMN anonymous boolean NOT NULL DEFAULT false;
+CREATE UNIQUE INDEX organization_anonymous ON organization (anonymous) WHERE anonymous;
+
+-- An uploaded lead file on its way through enrichment. Its rows are a batch's, its id is the batch's.
 CREATE TABLE batch_enrich_job (
     batch_id         uuid PRIMARY KEY REFERENCES batch ON DELETE CASCADE,
     organization_id  bigint NOT NULL REFERENCES organization ON DELETE CASCADE,
-    file_name        text NOT NULL DEFAULT '',
-    object_key       text NOT NULL,                 -- the file as it came, in the object store
-    size_bytes       bigint NOT NULL,
-    dialect          json NOT NULL,                 -- how the file is read, fixed at upload
-    columns          json NOT NULL,                 -- [{name, original}] in the file's order
-    mapping          json NOT NULL,                 -- field -> columns, with evidence
-    chat_label       json NOT NULL,                 -- {primary_column, location_columns}: what rows are called by
-    receipt          json NOT NULL,                 -- every record of the file accounted for
+    inventory_id     uuid NOT NULL,                 -- the file as it came
+    mapping          json NOT NULL,                 -- field -> columns, with evidence; what names a row
     process_limit    int,                           -- rows beyond it are kept as skipped
     token_sha256     bytea CHECK (octet_length(token_sha256) = 32), -- an anonymous upload's, until it is linked
     token_expires_at timestamptz,
     linked_at        timestamptz,
-    started_at       timestamptz,                   -- NULL until a person lets it start
     created_at       timestamptz NOT NULL DEFAULT now(),
     CHECK ((token_sha256 IS NULL) = (token_expires_at IS NULL))
 );
 CREATE INDEX batch_enrich_job_organization ON batch_enrich_job (organization_id, batch_id DESC);
-CREATE UNIQUE INDEX batch_enrich_job_token ON batch_enrich_job (token_sha256) WHERE token_sha256 IS NOT NULL;
+CREATE INDEX batch_enrich_job_expires ON batch_enrich_job (token_expires_at) WHERE token_expires_at IS NOT NULL;
 SELECT app_tenant_table('batch_enrich_job');
 
 -- What a provider answered, by what it was asked: asked again while it is good, nobody is called or paid.
