@@ -20,6 +20,7 @@ from gristmill.batches import Batch, Order, steps
 from gristmill.batches.runner import rescue, take_over
 from gristmill.engine import Worker
 from gristmill.engine.store import insert_worker
+from gristmill.tables import read_table
 
 ITEMS = Order(origin={"kind": "items"}, mapping={})
 
@@ -79,6 +80,18 @@ def test_rows_run_and_come_out_in_their_order(database: Database, organization: 
     out = exported(database, organization, batch.id)
     assert [line["n"] for line in out] == [str(n) for n in range(300)]
     assert list(out[0]) == ["n", "name", "row_number", "status", "charge_usd", "error_code", "error", "n_2", "name_2"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "parquet"])
+def test_every_export_is_read_back(database: Database, organization: int, worker: Worker, kind: str) -> None:
+    agent = make_agent(database, organization)
+    rows = [{"id": f"00{n}", "text": f'=1+{n}, "x"\nü'} for n in range(5)]
+    batch = create(database, agent, organization, rows)
+    ended(database, organization, batch.id)
+    table = read_table(b"".join(batches.export(database, organization, batch.id, kind)))
+    out = list(table.rows())
+    assert [{"id": line["id"], "text": line["text"]} for line in out] == rows
+    assert [(line["row_number"], line["status"]) for line in out] == [(str(n), "succeeded") for n in range(1, 6)]
 
 
 def test_an_empty_batch_is_complete_at_once(database: Database, organization: int) -> None:

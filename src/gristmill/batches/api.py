@@ -479,7 +479,10 @@ def retry_batch(batch_id: UuidId, body: RetryBody, call: AnyCall, once: OnceGuar
     response_class=Response,
 )
 def export_batch(batch_id: UuidId, kind: str, request: Request) -> Response:
-    """`csv` or `jsonl`, streamed in the order of the rows: your columns, how the row ended, the result flattened."""
+    """`csv`, `xlsx`, `jsonl` or `parquet`, in the order of the rows.
+
+    A line has your columns, how the row ended, and the result with nested values in columns of their own, `a.0.b`.
+    """
     with open_call(request) as call:
         _batch(call, batch_id)
         organization_id = call.organization_id

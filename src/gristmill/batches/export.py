@@ -11,26 +11,25 @@ from typing import Any
 from uuid import UUID
 
 from gristmill.base.db import Database
-from gristmill.base.errors import Invalid
 from gristmill.base.ids import row_uuid
 from gristmill.base.money import usd
 from gristmill.batches import store
 from gristmill.batches.model import BatchNotFound
-from gristmill.tables import flatten, order_columns, write_csv, write_jsonl
+from gristmill.tables import MEDIA_TYPES, check_format, flatten, order_columns, write_jsonl, write_table
 
 PAGE_ROWS = 1000
 FACTS = ("row_number", "status", "charge_usd", "error_code", "error")
-FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+FORMATS = MEDIA_TYPES
 
 
 def export(database: Database, organization_id: int, batch_id: UUID, kind: str) -> Iterator[bytes]:
-    """A batch's rows as `csv` or `jsonl` bytes. Raises `BatchNotFound` before the first byte.
+    """A batch's rows as the bytes of a file in one of FORMATS. Raises `BatchNotFound` before the first byte.
 
-    Rows are read page by page, each in a short transaction of its own; a running batch can be exported at any time
-    and shows each row as it is when its page is read.
+    CSV and JSON Lines are streamed, XLSX and Parquet are written to a temporary file first. Rows are read page by page,
+    each in a short transaction of its own; a running batch can be exported at any time and shows each row as it is when
+    its page is read.
     """
-    if kind not in FORMATS:
-        raise Invalid(f"`{kind[:20]}` is no export format; there are: {', '.join(FORMATS)}.")
+    check_format(kind)
     with database.tx(organization_id) as tx:
         batch = store.find_batch(tx, organization_id, batch_id)
     if batch is None:
@@ -38,7 +37,7 @@ def export(database: Database, organization_id: int, batch_id: UUID, kind: str) 
     rows = _rows(database, organization_id, batch_id)
     if kind == "jsonl":
         return write_jsonl(_line(batch_id, row) for row in rows)
-    return _csv(batch, rows)
+    return write_table(kind, *_flat(batch, rows))
 
 
 def _rows(database: Database, organization_id: int, batch_id: UUID) -> Generator[dict[str, Any]]:
@@ -52,7 +51,8 @@ def _rows(database: Database, organization_id: int, batch_id: UUID) -> Generator
         after = page[-1]["row_number"]
 
 
-def _csv(batch: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+def _flat(batch: dict[str, Any], rows: Iterator[dict[str, Any]]) -> tuple[Iterator[list[Any]], list[str]]:
+    """Lines of cells, and the names above them."""
     columns: list[str] = batch["columns"]
     results = order_columns(batch["result_columns"])
     names = _distinct([*columns, *FACTS, *results], keep=len(columns))
@@ -71,7 +71,7 @@ def _csv(batch: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[byte
             facts = [row["row_number"], status, usd(row["charge_micro_usd"]), row["error_code"], row["error"]]
             yield [*(row["data"].get(column) for column in columns), *facts, *cells]
 
-    return write_csv(lines(), names)
+    return lines(), names
 
 
 def _line(batch_id: UUID, row: dict[str, Any]) -> dict[str, Any]:

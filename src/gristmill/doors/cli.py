@@ -77,7 +77,12 @@ def worker() -> None:
 )
 def run(
     file: Annotated[
-        Path, typer.Argument(help="CSV, TSV, JSON or JSON lines, also gzipped.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(
+            help="CSV or any delimited text, JSON, JSON Lines, XLSX, XLS, ODS or Parquet, also packed.",
+            exists=True,
+            dir_okay=False,
+        ),
     ],
     agent: Annotated[
         str,
@@ -87,7 +92,9 @@ def run(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Where results go: .csv or .jsonl. FILE.results.csv unless given."),
+        typer.Option(
+            "--out", "-o", help="Where results go: .csv, .xlsx, .jsonl or .parquet. FILE.results.csv unless given."
+        ),
     ] = None,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", "-m", metavar="FIELD=COLUMN", help="Which column feeds a field.")

@@ -29,7 +29,7 @@ from gristmill.tables.read import read_table
 from gristmill.tables.sniff import sniff
 from gristmill.tables.spool import FlatRows, Spool
 from gristmill.tables.table import Table
-from gristmill.tables.write import MEDIA_TYPES, WrittenFormat, write_table
+from gristmill.tables.write import MEDIA_TYPES, check_format, write_table
 from gristmill.tables.writers import write_csv, write_jsonl
 
 __all__ = [
@@ -49,8 +49,8 @@ __all__ = [
     "Type",
     "Unreadable",
     "UnsupportedFormat",
-    "WrittenFormat",
     "cell",
+    "check_format",
     "fingerprint",
     "flatten",
     "guard",
