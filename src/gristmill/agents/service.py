@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 from pydantic import BaseModel, ValidationError
 
-from gristmill import vault
+from gristmill import events, vault
 from gristmill.agents import store
 from gristmill.agents.model import (
     RESULT_FIELDS,
@@ -165,6 +165,7 @@ def delete(tx: Tx, organization_id: int, agent_id: int) -> None:
     if store.has_batches(tx, agent_id):
         raise kept
     vault.refer_only(tx, organization_id, (), f"agent:{agent_id}")
+    events.forget_agent(tx, organization_id, agent_id)
     try:
         store.delete_agent(tx, organization_id, agent_id)
     except psycopg.errors.ForeignKeyViolation as error:

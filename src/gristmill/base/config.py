@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 DATA_DIR_ROOT = Path("/var/lib/gristmill")
 """Where data lies when root starts Gristmill: PostgreSQL then runs as another user, who cannot enter /root."""
 
+FORM_BYTES = 64 * 1024
+"""What a form may have around its file."""
+
 
 def default_data_dir() -> Path:
     """`/var/lib/gristmill` for root, `~/.gristmill` for everyone else."""
@@ -75,6 +78,27 @@ class Settings(BaseSettings):
     upload_bytes_max: int = Field(
         2 * 1024**3, ge=1024, description="Most bytes of a file that is uploaded to an agent's inventory."
     )
+    connector_keys_max: int = Field(
+        100_000, ge=1, description="Most objects under the prefix of a connector; they are all looked at by each pull."
+    )
+    connector_files_max: int = Field(
+        10_000, ge=1, description="Most files that one pull brings; the next one, at once, goes on."
+    )
+    connector_bytes_max: int = Field(
+        50 * 1024**3, ge=1024, description="Most bytes that one pull brings; the next one, at once, goes on."
+    )
+    connector_s_max: float = Field(
+        3600.0, gt=0, le=86_400, description="Seconds after which a pull starts no further file; the next one goes on."
+    )
+    connector_pause_s_min: int = Field(
+        300, ge=60, le=86_400, description="Least seconds between two pulls by the schedule."
+    )
+    connector_jitter_s: int = Field(
+        30, ge=0, le=3600, description="Pulls by the schedule start late by up to this many seconds, not all at once."
+    )
+    hook_bytes_max: int = Field(
+        64 * 1024**2, ge=1024, description="Most bytes of a file that is pushed to an inbound URL, packed or not."
+    )
     row_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's input, as JSON.")
     result_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's result, as JSON.")
     source_csv_bytes_max: int = Field(5 * 1024**2, ge=1024, description="Most bytes of the text of a CSV source.")
@@ -107,6 +131,16 @@ class Settings(BaseSettings):
     embeddings_model: str | None = Field(None, description="Model that is asked of that server.")
     embeddings_dimensions: int | None = Field(None, ge=1, le=4000, description="Dimensions asked of that model.")
     embeddings_api_key: SecretStr | None = Field(None, description="Key that is sent to that server, and to no other.")
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Mail server of channels that send e-mail: `smtps://user:password@host:465?from=me@example.com`; "
+        "`smtp://` for port 587 with STARTTLS.",
+    )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]*[^\s?#/])?$",
+        description="Where others reach this server, `https://gristmill.example.com`; links in events begin so.",
+    )
     sse_idle_s: float = Field(15.0, gt=0, description="Silence after which an event stream sends a comment line.")
     idempotency_hours: int = Field(24, ge=1, description="How long an Idempotency-Key keeps its first answer.")
 
@@ -176,6 +210,11 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s?#]+$",
         description="OpenAI-compatible server that the mapping model is asked on, `https://.../v1`.",
     )
+
+    @property
+    def batch_enrich_body_bytes_max(self) -> int:
+        """Most bytes of the whole form that carries an enrichment upload."""
+        return self.batch_enrich_max_upload_bytes + FORM_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,14 @@ from uuid import UUID
 import psycopg
 
 from gristmill import events, ledger
+from gristmill.base.config import settings
 from gristmill.base.db import Tx
 from gristmill.base.errors import Error
 from gristmill.base.money import usd
 from gristmill.batches import run_store, store
-from gristmill.batches.callback import enqueue_callback
+from gristmill.batches.callback import owe_callback
 from gristmill.batches.calls import Claimed
+from gristmill.batches.export import FORMATS
 from gristmill.batches.model import LIVE, LOSSES_MAX, Finished, Seat, Status, allot, batch_from_row, receipt_of
 
 CLOSABLE: frozenset[Status] = frozenset({"queued", "running", "paused"})
@@ -31,10 +33,6 @@ COST_THRESHOLD_PERCENT = 80
 """Share of a budget, of a batch or of an agent's day, that is told of when it is spent."""
 LOWER_PAUSE_S = 1.0
 """After a provider asked for less, further complaints of calls already under way count as the same one."""
-
-
-CALLBACK_KINDS = frozenset({"agent.batch.completed", "agent.batch.failed", "agent.batch.cancelled"})
-"""Events that `callback_url` is told of."""
 
 
 @ledger.on_money
@@ -406,6 +404,10 @@ def pause(tx: Tx, batch: dict[str, Any], reason: str, message: str) -> None:
     """Stop claiming; rows in flight finish."""
     store.update_status(tx, batch["id"], status="paused", reason=reason, message=message)
     _emit(tx, batch, "agent.batch.paused", "paused", reason=reason, message=message)
+    if reason == "budget":
+        facts = {"batch_id": str(batch["id"]), "agent_id": batch["agent_id"], "message": message}
+        subject = f"batch:{batch['id']}"
+        events.emit(tx, batch["organization_id"], "billing.budget_reached", subject=subject, data=facts)
 
 
 def close_if_over(tx: Tx, batch: dict[str, Any]) -> bool:
@@ -438,6 +440,7 @@ def _emit(tx: Tx, batch: dict[str, Any], kind: str, status: Status, *, reason: s
     current = found or batch
     view = batch_from_row({**current, "status": status}, tx.now)
     receipt = receipt_of(current)
+    link = f"{settings().public_url}/api/v1/batch_executions/{batch['id']}"
     data = {
         "batch_id": str(batch["id"]),
         "agent_id": batch["agent_id"],
@@ -446,8 +449,7 @@ def _emit(tx: Tx, batch: dict[str, Any], kind: str, status: Status, *, reason: s
         "reason": reason,
         "message": message,
         "receipt": {name: getattr(receipt, name) for name in receipt.__dataclass_fields__},
-        "exports": {suffix: f"/api/v1/batch_executions/{batch['id']}/export.{suffix}" for suffix in ("csv", "jsonl")},
+        "exports": {suffix: f"{link}/export.{suffix}" for suffix in FORMATS},
     }
     event_id = events.emit(tx, batch["organization_id"], kind, subject=f"batch:{batch['id']}", data=data)
-    if batch["callback_url"] and kind in CALLBACK_KINDS:
-        enqueue_callback(tx, batch, event_id, kind, data)
+    owe_callback(tx, batch, event_id, kind)

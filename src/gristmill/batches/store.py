@@ -186,9 +186,12 @@ def update_columns(tx: Tx, batch_id: UUID, columns: list[str]) -> None:
     tx.run("UPDATE batch SET columns = %s WHERE id = %s", (Json(columns), batch_id))
 
 
-def update_callback(tx: Tx, batch_id: UUID, outcome: dict[str, Any]) -> None:
+def update_callback(tx: Tx, organization_id: int, batch_id: UUID, outcome: dict[str, Any]) -> None:
     """How the call of the batch's callback_url went."""
-    tx.run("UPDATE batch SET callback = %s, revision = revision + 1 WHERE id = %s", (Json(outcome), batch_id))
+    tx.run(
+        "UPDATE batch SET callback = %s, revision = revision + 1 WHERE organization_id = %s AND id = %s",
+        (Json(outcome), organization_id, batch_id),
+    )
 
 
 def count_reused(tx: Tx, batch_id: UUID) -> int:

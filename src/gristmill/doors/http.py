@@ -23,9 +23,11 @@ from gristmill.batches.api import router as batches_router
 from gristmill.doors.metrics import database_metrics
 from gristmill.doors.pages import router as pages_router
 from gristmill.events.api import router as events_router
+from gristmill.events.people.api import router as people_router
 from gristmill.identity.api import router as identity_router
 from gristmill.inventory.api import router as inventory_router
 from gristmill.ledger.api import router as ledger_router
+from gristmill.mapping.api import router as mapping_router
 from gristmill.sources.api import router as sources_router
 from gristmill.vault.api import router as vault_router
 
@@ -67,8 +69,10 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
         batches_router,
         agents_router,
         sources_router,
+        mapping_router,
         identity_router,
         events_router,
+        people_router,
         vault_router,
         inventory_router,
     ):

@@ -1,8 +1,9 @@
-"""The durable job engine behind seven functions; no other room knows which one it is.
+"""The durable job engine behind a few functions; no other room knows which one it is.
 
 `register` names a job's function, `enqueue` queues one in the caller's own transaction, `Worker` runs
 them, `live_workers` and `on_worker_lost` tell about processes that come and go, `every` adds a
-periodic duty of the workers, `prepare` creates the engine's tables.
+periodic duty of the workers and `always` something that each of them does all the time, `prepare` creates the
+engine's tables.
 """
 
 from gristmill.engine.jobs import (
@@ -14,13 +15,14 @@ from gristmill.engine.jobs import (
     register,
     warm_up,
 )
-from gristmill.engine.worker import Worker, every, live_workers, on_worker_lost, reap_dead_processes
+from gristmill.engine.worker import Worker, always, every, live_workers, on_worker_lost, reap_dead_processes
 
 __all__ = [
     "LOCAL_QUEUE",
     "SHARED_QUEUE",
     "JobContext",
     "Worker",
+    "always",
     "enqueue",
     "every",
     "live_workers",

@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,7 @@ from gristmill.engine.jobs import (
     APP_NAME,
     APP_VERSION,
     JOBS_PER_WORKER,
+    SHARED_QUEUE,
     WORKFLOW,
     JobContext,
     forget_queue,
@@ -51,6 +52,7 @@ DBOS_POOL = 6
 FORGET_EVERY_S = 300.0
 FORGET_AFTER = timedelta(days=1)
 FORGET_JOBS_MAX = 5000
+RESIDENT_PAUSE_S = 1.0
 STUCK_JOBS_MAX = 1000
 """Most jobs of dead workers that one sweep queues again."""
 
@@ -61,8 +63,10 @@ class LeaseLost(Error):
     code = "unavailable"
 
 
+Resident = Callable[[JobContext], Coroutine[Any, Any, None]]
 _lost_hooks: list[Callable[[Tx, UUID], None]] = []
 _duties: list[Duty] = []
+_residents: list[Resident] = []
 
 
 @dataclass(slots=True)
@@ -88,6 +92,15 @@ def every(seconds: float) -> Callable[[Callable[[Tx], None]], Callable[[Tx], Non
         return function
 
     return keep
+
+
+def always(function: Resident) -> Resident:
+    """Register a coroutine that every worker of the shared queue runs beside its jobs, until `stopping` is set.
+
+    One that breaks is started again after a moment. A draining worker waits for its end as for a job's.
+    """
+    _residents.append(function)
+    return function
 
 
 def live_workers(tx: Tx, *, within_s: float) -> int:
@@ -129,6 +142,10 @@ class Worker:
         self._spawn(self._run_loop, "worker-loop")
         self._spawn(self._beat, "worker-heartbeat")
         self._launch()
+        if SHARED_QUEUE in self._queues:
+            for function in _residents:
+                self._count_jobs(1)
+                asyncio.run_coroutine_threadsafe(self._reside(function, self._stopping), self._loop)
         self._spawn(self._sweep, "worker-sweeper")
 
     def stop(self) -> None:
@@ -197,6 +214,19 @@ class Worker:
         self._count_jobs(1)
         try:
             asyncio.run_coroutine_threadsafe(function_of(name)(context, payload), self._loop).result()
+        finally:
+            self._count_jobs(-1)
+
+    async def _reside(self, function: Resident, stopping: asyncio.Event) -> None:
+        context = JobContext(self.id, self._database, self._settings, stopping)
+        try:
+            while not stopping.is_set():
+                try:
+                    await function(context)
+                except Exception:
+                    log.exception("a resident broke; it is started again", resident=function.__name__)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(stopping.wait(), RESIDENT_PAUSE_S)
         finally:
             self._count_jobs(-1)
 

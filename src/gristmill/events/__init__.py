@@ -5,7 +5,11 @@
 something.
 """
 
+from gristmill.events.agent_channels import forget_agent
+from gristmill.events.callbacks import call_back
+from gristmill.events.dispatcher import dispatch
 from gristmill.events.model import KINDS, Event, PendingItem
+from gristmill.events.outcomes import on_called_back
 from gristmill.events.service import (
     emit,
     file_pending,
@@ -19,10 +23,14 @@ __all__ = [
     "KINDS",
     "Event",
     "PendingItem",
+    "call_back",
+    "dispatch",
     "emit",
     "file_pending",
+    "forget_agent",
     "list_events",
     "on",
+    "on_called_back",
     "resolve_pending",
     "withdraw_pending",
 ]

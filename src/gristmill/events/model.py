@@ -66,7 +66,8 @@ TOPICS: dict[Topic, tuple[str, frozenset[str]]] = {
     ),
 }
 """What a channel can subscribe to, with its meaning and the kinds of events in it."""
-PAUSED_FOR_MONEY = frozenset({"balance", "budget"})
+PAUSED_FOR_MONEY = "balance"
+"""A batch that is paused for this reason is told by `on_cost_threshold` too; of a budget `billing` tells by itself."""
 
 WAITS_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 """The ladder: the pause before each attempt. After the last one the delivery is dead."""
@@ -157,6 +158,8 @@ class Receiver:
     name: str
     config: dict[str, Any]
     secret_id: UUID | None
+    public_key: str | None
+    """Of a webhook that is signed with a private key."""
     topics: list[str]
     ordered: bool
     status: Status
@@ -235,7 +238,7 @@ def topics_of(kind: str, data: Mapping[str, Any]) -> list[str]:
     parts = kind.split(".")
     patterns = [".".join(parts[:count]) + ".*" for count in range(1, len(parts))]
     topics = [topic for topic, (_, kinds) in TOPICS.items() if kind in kinds]
-    if kind == "agent.batch.paused" and data.get("reason") in PAUSED_FOR_MONEY:
+    if kind == "agent.batch.paused" and data.get("reason") == PAUSED_FOR_MONEY:
         topics.append("on_cost_threshold")
     return [kind, "*", *patterns, *topics]
 

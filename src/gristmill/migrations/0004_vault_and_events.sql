@@ -80,6 +80,7 @@ CREATE TABLE receiver (
     name             text NOT NULL DEFAULT '',
     config           json NOT NULL,
     secret_id        uuid,
+    public_key       text,                      -- of a webhook that is signed with a private key
     topics           text[] NOT NULL,           -- kinds of events, whole or with a * at the end, or topics of channels
     fingerprint      bytea,                     -- of a channel: equal ones reach the same people
     ordered          boolean NOT NULL,          -- whether a delivery waits until the one before it has ended

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from gristmill import engine
+from gristmill.base import jsons
 from gristmill.base.conceal import conceal
 from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Malformed
@@ -43,7 +47,8 @@ _also_needed: list[Referrers] = []
 def put(tx: Tx, organization_id: int, *, name: str, values: Mapping[str, str], owner: str | None = None) -> Secret:
     """Keep values; from now on only their `secret_ref` goes around.
 
-    `owner` names an object that keeps the secret by itself: nobody else can change or delete it then. Raises `Invalid`.
+    `owner` names an object that keeps the secret by itself: nobody else can change or delete it then, and it keeps one
+    secret only. Raises `Invalid`.
     """
     check_values(values)
     conceal(values.values())
@@ -59,6 +64,11 @@ def get(tx: Tx, organization_id: int, secret_ref: Ref, *, lock: bool = False) ->
     if found is None:
         raise SecretNotFound(f"There is no secret {str(secret_ref)[:80]}.")
     return found
+
+
+def find_owned(tx: Tx, organization_id: int, owner: str) -> Secret | None:
+    """The one secret that an object keeps, or None."""
+    return store.find_owned(tx, organization_id, owner)
 
 
 def list_secrets(tx: Tx, organization_id: int, *, page: int, per_page: int) -> Page[Secret]:
@@ -187,6 +197,12 @@ def also_needed(ask: Referrers) -> Referrers:
 def record_test(tx: Tx, organization_id: int, secret_ref: Ref, *, ok: bool) -> None:
     """Note that the secret was tried, and whether it opened what it should."""
     store.update_test(tx, organization_id, _id(secret_ref), ok=ok)
+
+
+def fingerprint(facts: Any) -> bytes:
+    """32 bytes that are equal for equal JSON values, and tell nothing about them without the master key."""
+    ring = keyring()
+    return hmac.digest(ring.get(ring.ids()[0]), b"fingerprint:" + jsons.dumps_sorted(facts), hashlib.sha256)
 
 
 def list_uses(

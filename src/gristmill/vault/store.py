@@ -130,6 +130,14 @@ def find_secret(tx: Tx, organization_id: int, secret_id: UUID, *, lock: bool = F
     return Secret(**row) if row else None
 
 
+def find_owned(tx: Tx, organization_id: int, owner: str) -> Secret | None:
+    """The secret that an object keeps."""
+    row = tx.row(
+        "SELECT " + _COLUMNS + " FROM secret s WHERE s.organization_id = %s AND s.owner = %s", (organization_id, owner)
+    )
+    return Secret(**row) if row else None
+
+
 def list_secrets(tx: Tx, organization_id: int, *, limit: int, offset: int) -> tuple[list[Secret], int]:
     """One page of secrets, newest first, and how many there are."""
     rows = tx.rows(
