@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gristmill.mapping.candidates import Candidate, reason
-from gristmill.mapping.sheet import LIKELY, MOST, Facts, Scope, Sheet, number_of
+from gristmill.mapping.judges import MOST
+from gristmill.mapping.sheet import LIKELY, Facts, Scope, Sheet, number_of
 
 PREFERENCE: Mapping[str, float] = {
-    "physical": 0.5, "entity": 0.35, "": 0.35, "main": 0.3, "work": 0.3, "unknown": 0.0, "legal": -0.3, "billing": -0.35,
-    "person": -0.4, "shipping": -0.5, "mailing": -0.55, "home": -0.7, "owner": -0.9, "chief": -0.9, "parent": -1.2,
-    "other": -1.2, "requester": -1.5, "assistant": -2.0, "staff": -2.0,
+    "physical": 0.5, "entity": 0.35, "": 0.35, "main": 0.3, "work": 0.3, "unknown": 0.0, "legal": -0.3,
+    "billing": -0.35, "person": -0.4, "shipping": -0.5, "mailing": -0.55, "home": -0.7, "owner": -0.9, "chief": -0.9,
+    "parent": -1.2, "other": -1.2, "requester": -1.5, "assistant": -2.0, "staff": -2.0,
 }  # fmt: skip
 """Category of a scope -> points of its address."""
 NUMBERED = -0.25
@@ -24,8 +25,11 @@ PLAIN = frozenset({"", "entity", "physical", "main", "work", "unknown"})
 CODED_SCOPES = frozenset({"billing", "shipping", "mailing", "home", "work", "other"})
 """Scopes of an address in which a bare code is the zip: `Billing Code`."""
 TOWNS = frozenset(
-    ("city cityname cities town towncity posttown ort stadt ville ciudad poblacion citta cidade plaats plaatsnaam woonplaats"
-    " by poststed postort miasto miejscowosc mesto varos").split()
+    {
+        "city", "cityname", "cities", "town", "towncity", "posttown", "ort", "stadt", "ville", "ciudad", "poblacion",
+        "citta", "cidade", "plaats", "plaatsnaam", "woonplaats", "by", "poststed", "postort", "miasto", "miejscowosc",
+        "mesto", "varos",
+    }
 )  # fmt: skip
 LOCALITIES = frozenset(["locality", "village", "localite", "localidad", "localidade", "community", "settlement"])
 BESIDE = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gristmill.mapping import addresses, identifiers, people, phones, streets
+from gristmill.mapping import addresses, identifiers, labels, people, phones, streets
 from gristmill.mapping.assign import Choice, best
 from gristmill.mapping.candidates import Candidate
 from gristmill.mapping.sheet import Scope, Sheet, read_sheet
@@ -29,7 +29,7 @@ class Decision:
 
 def decide(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int) -> Decision:
     """The best mapping of columns to lead fields by the columns alone."""
-    sheet = addresses.in_context(people.in_context(read_sheet(headers, rows, width)))
+    sheet = addresses.in_context(people.in_context(labels.in_context(read_sheet(headers, rows, width))))
     found = {
         "company": people.companies(sheet),
         "dm_name": people.people(sheet),

@@ -68,7 +68,9 @@ def _points(item: Field, facts: Facts) -> tuple[float, tuple[str, ...]]:
             if alike > 0:
                 reasons.append(f"it holds {kind}")
             if wanted.classes != facts.classes and wanted.scope != facts.heading.scope:
-                points -= SCOPE * (1 - _share({word.text for word in wanted.scope}, {word.text for word in facts.heading.scope}))
+                points -= SCOPE * (
+                    1 - _share({word.text for word in wanted.scope}, {word.text for word in facts.heading.scope})
+                )
     shape = TYPES.get(item.type)
     if shape and facts.profile.filled and facts.profile[shape] < 0.5:  # noqa: PLR2004 (most values are of another type)
         points -= 3.0

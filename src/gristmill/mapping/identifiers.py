@@ -10,6 +10,8 @@ from gristmill.mapping.sheet import Facts, Sheet
 KINDS: Mapping[str, float] = {"id": 0.6, "registration": -0.3, "license": -0.6, "record": -1.0, "gisid": -1.6}
 ENTITY_CLASSES = frozenset({"entity", "org", "party", "account"})
 EARLY = 0.5
+UNIQUE = 0.95
+SIREN_REASON = "SIREN and NIC together number a place of business"
 FRONT = 3
 """The number of an order or a permit names the row only in one of the first columns."""
 
@@ -35,7 +37,8 @@ def _base(facts: Facts, kind: str) -> float:
         late = -1.5 if kind == "record" and facts.index >= FRONT else 0.0
         return facts.score(kind) + late + (KINDS[kind] if kind in facts.said else 0.0)
     # Values alone: the first column is an id more often than any other, and only when its values are all different.
-    certain = facts.profile.unique > 0.95 and max(facts.profile["code"], facts.profile["uuid"]) > 0.9  # noqa: PLR2004
+    coded = max(facts.profile["code"], facts.profile["uuid"]) - facts.profile["coordinate"]
+    certain = facts.profile.unique > UNIQUE and coded > UNIQUE - 0.05
     if kind != "id" or not certain or (facts.index > 0 and not facts.profile["uuid"]):
         return -1.0
     return facts.score(kind) + 0.7
@@ -61,4 +64,4 @@ def _siren(sheet: Sheet, found: Iterable[Candidate]) -> Sequence[Candidate]:
     scores = {candidate.columns: candidate.score for candidate in found}
     if siren is None or nic is None or abs(siren - nic) > 1 or (siren,) not in scores:
         return []
-    return [Candidate((siren, nic), max(scores[siren,], scores.get((nic,), 0.0)) + 0.3, ("SIREN and NIC together number a place of business",))]
+    return [Candidate((siren, nic), max(scores[siren,], scores.get((nic,), 0.0)) + 0.3, (SIREN_REASON,))]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
-from gristmill.base.errors import FieldError, Invalid
+from gristmill.base.errors import Conflict, FieldError, Invalid, NotFound
 
 Stage = Literal["person", "obvious", "cache", "evidence", "model"]
 """Which stage settled a field: a person's edit, plain headers, a mapping of the same table, local evidence, a model."""
 Part = Literal["", "city", "state", "zip"]
 """What a field takes out of a combined column; empty for the whole cell."""
 
+PARTS: dict[str, Part] = {"city": "city", "state": "state", "zip": "zip"}
+"""Lead fields that may share a column -> what each takes of it."""
 COLUMNS_SHOWN = 50
 """Columns that an error lists."""
 
@@ -23,6 +26,18 @@ class NothingToSearch(Invalid):
 
 class UnknownFields(Invalid):
     """The wanted fields can't be read."""
+
+
+class MappingNotFound(NotFound):
+    """There is no such mapping; propose one first."""
+
+
+class AgentNotFound(NotFound):
+    """There is no such agent."""
+
+
+class MappingChanged(Conflict):
+    """The mapping was changed by someone else just now; look at it and try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,8 @@ class FieldMapping:
     join: str = " "
     """What stands between joined values."""
     part: Part = ""
+    whole: bool = False
+    """Of a street: whether its values hold the whole address, with city or zip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +142,26 @@ class Mapping:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class StoredMapping:
+    """A version of a mapping that is kept."""
+
+    mapping: Mapping
+    agent_id: int | None
+    """Null: for every agent of the organization."""
+    version: int
+    """1 for the first."""
+    edited: bool
+    """By a person: it is used for ever, whatever is proposed."""
+    created_at: datetime
+
+
 def lead_problem(fields: Dict[str, FieldMapping]) -> str:
     """Why leads can't be searched by these fields; empty when they can: a company, or a street with its place."""
     found = {name for name, item in fields.items() if item.columns}
     if "company" in found:
         return ""
-    if "street" in found and found & {"city", "zip"}:
-        return ""
-    if "street" in found and "full" in fields["street"].evidence.reasons:
+    if "street" in found and (found & {"city", "zip"} or fields["street"].whole):
         return ""
     return "No column holds a company name, nor enough of an address (a street with its city or zip)."
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gristmill.mapping.candidates import Candidate, reason
-from gristmill.mapping.sheet import HALF, LIKELY, MOST, Facts, Sheet, number_of
+from gristmill.mapping.judges import HALF, MOST
+from gristmill.mapping.sheet import LIKELY, Facts, Sheet, number_of
 
 COMPANY_KINDS: Mapping[str, float] = {
     "trade": 0.6, "company": 0.3, "name": 0.2, "legal": -0.7, "displayname": -0.8, "title": -0.9, "alias": -1.2,

@@ -2,82 +2,172 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
+from gristmill.mapping import confidence, llm, obvious
 from gristmill.mapping.apply import value_of
-from gristmill.mapping.candidates import THRESHOLD, Candidate
+from gristmill.mapping.cache import Cache, recall, signature_of
+from gristmill.mapping.candidates import Candidate
 from gristmill.mapping.evidence import Decision, decide
 from gristmill.mapping.fields import LEAD, Fields, wanted
 from gristmill.mapping.general import decide_any
-from gristmill.mapping.model import ChatLabel, Evidence, Field, FieldMapping, Mapping, RunnerUp, lead_problem
-from gristmill.mapping.shapes import is_phone, is_zip
+from gristmill.mapping.identifiers import SIREN_REASON
+from gristmill.mapping.model import (
+    PARTS,
+    ChatLabel,
+    Draft,
+    Evidence,
+    Field,
+    FieldMapping,
+    Mapping,
+    RunnerUp,
+    Stage,
+    lead_problem,
+)
+from gristmill.mapping.streets import PARTS_REASON
+from gristmill.mapping.values import is_email, is_full_address, is_phone, is_url, is_zip
 from gristmill.mapping.variants import variants
-from gristmill.tables import Table
+from gristmill.tables import Table, fingerprint
 
 SAMPLE_ROWS = 200
 """Rows that are looked at."""
 SAMPLES_SHOWN = 3
+VALIDATORS: dict[str, Callable[[str], bool]] = {"number1": is_phone, "number2": is_phone, "zip": is_zip}
+FORMAT_VALIDATORS: dict[str, Callable[[str], bool]] = {"email": is_email, "uri": is_url, "url": is_url}
 
 
-def propose_mapping(table: Table, fields: Fields = LEAD) -> Mapping:
-    """Propose which columns of a table feed the wanted fields. Raises `UnknownFields`, and what reading raises."""
-    name, listed = wanted(fields)
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is known of a table."""
+
+    header: Sequence[str] | None
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    fingerprint: str
+
+
+def propose_mapping(
+    table: Table, fields: Fields = LEAD, *, cache: Cache | None = None, llm: llm.Model | None = None
+) -> Mapping:
+    """Propose which columns of a table feed the wanted fields.
+
+    `cache` has what was mapped before; `llm` is asked only when headers are not plain, nothing is remembered and local
+    evidence is unsure. Raises `UnknownFields`, and what reading the table raises.
+    """
+    names = tuple(column.name for column in table.columns)
     rows = list(islice(table.records(), SAMPLE_ROWS))
-    columns = tuple(column.name for column in table.columns)
-    width = len(columns)
-    decision = decide(table.header, rows, width) if name == LEAD else decide_any(table.header, rows, width, listed)
-    found = {item.name: _field(item, decision, rows) for item in listed}
-    used = {index for item in found.values() for index in item.columns}
+    return _propose(_Sample(table.header, names, rows, table.fingerprint), fields, cache, llm)
+
+
+def propose_for_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], fields: Fields = LEAD, *, cache: Cache | None = None
+) -> Mapping:
+    """The same for rows that come from no file: names of columns and some rows of text."""
+    sample = _Sample(columns, tuple(columns), rows[:SAMPLE_ROWS], fingerprint(list(columns)))
+    return _propose(sample, fields, cache, None)
+
+
+def _propose(sample: _Sample, fields: Fields, cache: Cache | None, model: llm.Model | None) -> Mapping:
+    name, listed = wanted(fields)
+    shapes = signature_of(sample.rows, len(sample.columns))
+    known = recall(cache, sample.fingerprint, name, shapes) if cache else None
+    if known is not None:
+        draft = _with_stage(known.mapping, "person" if known.edited else "cache")
+    else:
+        draft = _plain(sample, listed) if name == LEAD else None
+        if draft is None:
+            draft = _weigh(sample, name, listed, model)
+    found = {item.name: _evidence(item, draft.fields[item.name], sample.rows) for item in listed}
+    label = draft.chat_label if draft.chat_label.primary_column is not None else _label(found)
     return Mapping(
         fields=found,
-        columns=columns,
-        variants=variants(decision.sheet, used) if name == LEAD else (),
-        chat_label=_label(found),
-        fingerprint=table.fingerprint,
+        columns=sample.columns,
+        variants=draft.variants,
+        chat_label=label,
+        fingerprint=sample.fingerprint,
+        shapes=shapes,
         fieldset=name,
         problem=lead_problem(found) if name == LEAD else "",
     )
 
 
-def _field(item: Field, decision: Decision, rows: Sequence[Sequence[str]]) -> FieldMapping:
-    chosen = decision.choice.get(item.name)
-    others = [c for c in decision.candidates[item.name] if chosen is None or c.columns != chosen.columns]
-    second = max(others, key=lambda c: c.score, default=None)
-    runner_up = RunnerUp(second.columns, _confidence(second.score - THRESHOLD)) if second else None
+def _plain(sample: _Sample, listed: Sequence[Field]) -> Draft | None:
+    found = obvious.map_plain(sample.header, sample.rows)
+    if found is None:
+        return None
+    stage = Evidence(stage="obvious", reasons=("the header is one of the plain ones",))
+    empty = FieldMapping(confidence=obvious.CONFIDENCE, evidence=Evidence(stage="obvious"))
+    return Draft(
+        {item.name: replace(found[item.name], evidence=stage) if item.name in found else empty for item in listed}
+    )
+
+
+def _weigh(sample: _Sample, name: str, listed: Sequence[Field], model: llm.Model | None) -> Draft:
+    """Local evidence, and a model's answer where it is unsure."""
+    width = len(sample.columns)
+    if name == LEAD:
+        decision = decide(sample.header, sample.rows, width)
+    else:
+        decision = decide_any(sample.header, sample.rows, width, listed)
+    fields = {item.name: _choice(item.name, decision) for item in listed}
+    used = {index for item in fields.values() for index in item.columns}
+    draft = Draft(fields, variants(decision.sheet, used) if name == LEAD else ())
+    if model is None or sample.header is None or not llm.is_unsure(draft, listed):
+        return draft
+    answer = model.ask(llm.Question(listed, sample.columns, sample.rows))
+    return draft if answer is None else llm.improve(draft, answer, decision.sheet)
+
+
+def _choice(name: str, decision: Decision) -> FieldMapping:
+    """A field as the evidence decided, with its confidence and runner-up."""
+    chosen = decision.choice.get(name)
+    second = confidence.runner_up(name, decision.choice, decision.candidates)
+    runner_up = RunnerUp(second.columns, confidence.chosen(second, chosen, decision.sheet)) if second else None
     if chosen is None:
-        return FieldMapping(confidence=1 - (runner_up.confidence if runner_up else 0.05), runner_up=runner_up)
-    margin = chosen.score - max(THRESHOLD, second.score if second else 0.0)
-    mapping = FieldMapping(
+        return FieldMapping(confidence=confidence.left_empty(second), runner_up=runner_up)
+    return FieldMapping(
         columns=chosen.columns,
-        confidence=_confidence(margin + 0.5),
+        confidence=confidence.chosen(chosen, second, decision.sheet),
+        evidence=Evidence(reasons=chosen.reasons),
         runner_up=runner_up,
-        join=_join(item.name, chosen),
-        part=item.name if chosen.shared and item.name in {"city", "state", "zip"} else "",  # pyright: ignore[reportArgumentType]
+        join=_join(name, chosen),
+        part=PARTS.get(name, "") if chosen.shared else "",
     )
-    values = [value for row in rows if (value := value_of(mapping, row))]
-    test = {"number1": is_phone, "number2": is_phone, "zip": is_zip}.get(item.name)
-    evidence = Evidence(
-        samples=tuple(list(dict.fromkeys(values))[:SAMPLES_SHOWN]),
-        pass_rate=round(sum(map(test, values)) / len(values), 3) if test and values else None,
-        reasons=chosen.reasons,
-    )
-    return FieldMapping(mapping.columns, mapping.confidence, evidence, mapping.runner_up, mapping.join, mapping.part)
 
 
 def _join(name: str, chosen: Candidate) -> str:
-    if name == "street":
-        return " " if any("parts" in text for text in chosen.reasons) else ", "
-    return "" if name == "contact_id" else " "
+    if SIREN_REASON in chosen.reasons:
+        return ""
+    return ", " if name == "street" and PARTS_REASON not in chosen.reasons else " "
 
 
-def _confidence(points: float) -> float:
-    return round(1 / (1 + 2.718281828 ** -(1.5 * points)), 3)
+def _with_stage(mapping: Mapping, stage: Stage) -> Draft:
+    fields = {
+        name: replace(item, evidence=Evidence(stage=stage, reasons=item.evidence.reasons))
+        for name, item in mapping.fields.items()
+    }
+    return Draft(fields, mapping.variants, mapping.chat_label)
+
+
+def _evidence(item: Field, mapping: FieldMapping, rows: Sequence[Sequence[str]]) -> FieldMapping:
+    """The field with samples of its values and the share that its validator accepts."""
+    if not mapping.columns:
+        return mapping
+    values = [value for row in rows if (value := value_of(mapping, row))]
+    test = VALIDATORS.get(item.name) or FORMAT_VALIDATORS.get(item.format)
+    evidence = replace(
+        mapping.evidence,
+        samples=tuple(list(dict.fromkeys(values))[:SAMPLES_SHOWN]),
+        pass_rate=round(sum(map(test, values)) / len(values), 3) if test and values else None,
+    )
+    whole = item.name == "street" and sum(map(is_full_address, values)) > len(values) / 2
+    return replace(mapping, evidence=evidence, whole=whole)
 
 
 def _label(found: dict[str, FieldMapping]) -> ChatLabel:
-    name = next(
-        (found[key].columns for key in ("company", "dm_name", "street") if key in found and found[key].columns), ()
-    )
-    places = [found[key].columns[0] for key in ("city", "state") if key in found and found[key].columns]
-    return ChatLabel(name[0] if name else None, tuple(dict.fromkeys(places)))
+    """The company, or the person, or the street names a row; city and state say where it is."""
+    named = [found[name].columns for name in ("company", "dm_name", "street") if name in found and found[name].columns]
+    places = [found[name].columns[0] for name in ("city", "state") if name in found and found[name].columns]
+    return ChatLabel(named[0][0] if named else None, tuple(dict.fromkeys(places)))

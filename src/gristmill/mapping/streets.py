@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from gristmill.mapping.addresses import distance, repeated, scope_points
 from gristmill.mapping.candidates import Candidate, reason
-from gristmill.mapping.sheet import HALF, MOST, Facts, Sheet
+from gristmill.mapping.judges import HALF, MOST
+from gristmill.mapping.sheet import Facts, Sheet
 
 PARTS = frozenset({"housenumber", "housesuffix", "direction", "streettype", "unitno"})
 WANTED = frozenset({"street", "address", "extra", "building"}) | PARTS

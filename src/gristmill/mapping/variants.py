@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from gristmill.mapping.headings import ID_WORDS
+from gristmill.mapping.header_rules import ID_WORDS
 from gristmill.mapping.sheet import Facts, Sheet
 
 NAMES = frozenset({"trade", "legal", "alias", "parent", "branch", "displayname"})
 PLACES = frozenset({"street", "address", "extra", "city", "state", "zip"})
 NUMBERS = frozenset({"registration", "license"})
-APART = frozenset({"billing", "shipping", "mailing", "home", "other", "owner", "chief", "person", "legal", "parent", "requester"})
+APART = frozenset(
+    {"billing", "shipping", "mailing", "home", "other", "owner", "chief", "person", "legal", "parent", "requester"}
+)
 """Scopes whose address is another one than the lead's."""
 OWN_IDS = frozenset({"", "entity", "work", "unknown"})
 """Scopes whose ids are of the lead itself."""
@@ -51,6 +53,6 @@ def _helps(facts: Facts) -> bool:
         return facts.score(kind) > POINTS_MIN - 0.4 * plain and (facts.said[kind] > 0.7 or plain)  # noqa: PLR2004
     if kind == "id":
         own = facts.scope.category in OWN_IDS and facts.said[kind] > 0.7 and facts.values_score(kind) > -0.3  # noqa: PLR2004
-        return own and bool(facts.heading.words[-1].meanings & ID_WORDS)
+        return own and bool(facts.heading.words[-1].meanings & set(ID_WORDS))
     second = any(word.is_number and word.text != "1" for word in facts.heading.scope)
     return kind in PLACES and (facts.scope.category in APART or second)

@@ -1,7 +1,7 @@
 """Words of headers and values: folded for comparison, cut apart, and looked up in two word lists.
 
-A header such as `BILLINGPOSTALCODE`, `Store_Stre` (cut to ten characters by a shapefile), `faxcimile` or `所在地_都道府県`
-becomes a list of words whose meaning is known.
+A header such as `BILLINGPOSTALCODE`, `Store_Stre` (cut to ten characters by a shapefile), `faxcimile` or
+`所在地_都道府県` becomes a list of words whose meaning is known.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -42,9 +42,13 @@ SHAPEFILE_NAME_CHARS = 10
 ID_NAME = re.compile("[a-z]{1,5}id")
 """`fmid`, `ccid`: a short name of an id."""
 NO_IDS = frozenset(
-    "paid said void raid grid acid laid maid kid rid bid mid aid did hid lid avid quid arid amid valid solid rapid avoid covid"
-    " hybrid fluid stupid liquid humid orchid android invalid unpaid prepaid madrid david braid afraid squid timid vivid".split()
-)
+    {
+        "paid", "said", "void", "raid", "grid", "acid", "laid", "maid", "kid", "rid", "bid", "mid", "aid", "did", "hid",
+        "lid", "avid", "quid", "arid", "amid", "valid", "solid", "rapid", "avoid", "covid", "hybrid", "fluid", "stupid",
+        "liquid", "humid", "orchid", "unpaid", "madrid", "david", "braid", "afraid", "squid", "timid", "vivid",
+    }
+)  # fmt: skip
+"""Words that end so by chance."""
 STEM_CHARS_MIN = 4
 STEM_CHARS_SURE = 8
 """So long a beginning of a word is taken for the word in any header."""
@@ -52,7 +56,7 @@ FUZZY_CHARS_MIN = 6
 """Shorter words are not taken for a misspelt one."""
 
 _LETTERS = str.maketrans({"ß": "ss", "ẞ": "SS", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE",
-                          "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "þ": "th", "ı": "i"})  # fmt: skip
+                          "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "þ": "th", "\u0131": "i"})  # fmt: skip
 _COMBINING = re.compile("[\u0300-\u036f]+")
 _EAST = "\u3005-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uff66-\uff9f"
 _PIECES = re.compile(rf"[{_EAST}]+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z{_EAST}]+|[#№%]|=+>")
@@ -66,7 +70,7 @@ def fold(text: str) -> str:
 
 
 def unaccented(text: str) -> str:
-    """The same with its case: `Straße` -> `Strasse`, `Ｆａｘ` -> `Fax`."""
+    """The same with its case: `Straße` -> `Strasse`."""
     if text.isascii():
         return text
     plain = unicodedata.normalize("NFKC", text).translate(_LETTERS)
@@ -115,12 +119,15 @@ class Word:
 class Lexicon:
     """The words of headers."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: Collection[str] = ()) -> None:
+        """`without` leaves words out, to measure what is known without them."""
         lists = _lists("headers.txt")
         meanings: dict[str, set[str]] = {}
         single: list[str] = []
         for meaning, words in lists.items():
             for word in words:
+                if word in without:
+                    continue
                 meanings.setdefault(word.replace("_", ""), set()).add(meaning)
                 if "_" not in word:
                     single.append(word)
@@ -234,7 +241,8 @@ class Lexicon:
         at = bisect_left(self._sorted, text)
         words: list[str] = []
         while at < len(self._sorted) and self._sorted[at].startswith(text):
-            words.append(self._sorted[at])
+            if "id" not in self._meanings[self._sorted[at]]:
+                words.append(self._sorted[at])
             at += 1
         return min(words, key=len, default="")
 
@@ -250,6 +258,11 @@ class Lexicon:
         )
         nearest = [word for word, _, _ in found if word[0] == text[0]]
         return nearest[0] if nearest and len({self._meanings[word] for word in nearest}) == 1 else ""
+
+
+def all_header_words() -> frozenset[str]:
+    """Every word of `headers.txt`, phrases with `_`."""
+    return frozenset(word for words in _lists("headers.txt").values() for word in words)
 
 
 @lru_cache(maxsize=1)
