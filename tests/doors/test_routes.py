@@ -34,6 +34,7 @@ class World:
     secret: str
     payment: str
     file: str
+    mapping: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ def lines() -> list[Line]:
         Line("POST", "/api/v1/data_sources/{source}/preview", {"limit": 5}),
         Line("POST", "/api/v1/data_sources/{source}/test", None, usage),
         Line("GET", "/api/v1/data_source_env_keys", None, usage, "own"),
+        Line("POST", "/api/v1/mappings/propose", {"csv_data": "firm,plz\nA GmbH,10115\n"}, stranger="own"),
+        Line("GET", "/api/v1/mappings/{mapping}"),
+        Line("PUT", "/api/v1/mappings/{mapping}", {"fields": {"company": [1]}}, usage),
         Line("GET", "/api/v1/agents/{agent}/inventories"),
         Line("POST", "/api/v1/agents/{agent}/inventories", {"name": "N", "file_base64": "YSxiCjEsMgo="}),
         Line("GET", "/api/v1/agents/{agent}/inventories/{file}"),
@@ -150,7 +154,9 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     payment = make_payment(database, owner)
     upload = {"name": "rows.csv", "file_base64": "YSxiCjEsMgo="}
     file = owner.post(f"/api/v1/agents/{agent.id}/inventories", upload).json()
-    return World(agent.id, source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"])
+    mapping = owner.post("/api/v1/mappings/propose", {"csv_data": "owner's,columns\n1,2\n"}).json()["fingerprint"]
+    ids = (source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"], mapping)
+    return World(agent.id, *ids)
 
 
 def make_payment(database: Database, owner: Caller) -> str:
@@ -166,7 +172,7 @@ def test_every_route_has_a_line(anyone: httpx.Client) -> None:
     document = anyone.get("/openapi.json").json()
     names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key",
              "payment_id": "payment"}  # fmt: skip
-    names |= {"secret_id": "secret", "inventory_id": "file"}
+    names |= {"secret_id": "secret", "inventory_id": "file", "fingerprint": "mapping"}
     routes = set()
     for path, methods in document["paths"].items():
         if not path.startswith("/api/"):
