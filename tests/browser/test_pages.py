@@ -127,6 +127,7 @@ def test_every_page_in_both_themes_wide_and_narrow(
             "source-new": "/dashboard/sources/new",
             "connect": "/connect",
             "secrets": "/dashboard/settings",
+            "webhooks": "/dashboard/settings?tab=webhooks",
         },
     )
     chrome.call("Network.clearBrowserCookies")

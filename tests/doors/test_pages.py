@@ -75,6 +75,7 @@ class World:
             "/dashboard/sources/new",
             "/connect",
             "/dashboard/settings",
+            "/dashboard/settings?tab=webhooks",
         ]
 
 

@@ -15,11 +15,22 @@ from gristmill.doors.dashboard import (
     overview,
     settings_pages,
     source_pages,
+    webhook_pages,
 )
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 
 router = APIRouter(include_in_schema=False)
-for part in (access, overview, batch_pages, agent_pages, source_pages, connect_pages, settings_pages, assets):
+for part in (
+    access,
+    overview,
+    batch_pages,
+    agent_pages,
+    source_pages,
+    connect_pages,
+    webhook_pages,
+    settings_pages,
+    assets,
+):
     router.routes.extend(part.router.routes)
 
 _rest = APIRouter(include_in_schema=False, route_class=PageRoute)

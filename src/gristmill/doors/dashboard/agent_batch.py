@@ -23,6 +23,7 @@ from gristmill.base.errors import Error, Invalid
 from gristmill.base.http import Id, shared
 from gristmill.base.money import parse_usd
 from gristmill.batches import rows_of_items
+from gristmill.batches.columns import find_columns
 from gristmill.batches.quote import Quote, Survey, quote
 from gristmill.doors.dashboard.agent_tabs import show_tab
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
@@ -126,14 +127,16 @@ def _choice_of(request: Request) -> Choice:
 
 def look(agent: Agent, found: Rows, choice: Choice) -> Review:
     """Go through the chosen rows without running any."""
+    # Without a transaction: a person's edit of the columns is not looked up for the review.
+    fed = find_columns(None, 0, agent, found.rows, origin=found.origin, chosen=found.mapping, columns=found.columns)
     order = batches.Order(
-        origin=found.origin, mapping=found.mapping, columns=found.columns, row_limit=choice.row_limit or None
+        origin=fed.origin, mapping=fed.mapping, columns=found.columns, row_limit=choice.row_limit or None
     )
-    rows = iter(found.rows)
+    rows = iter(fed.rows)
     first = list(islice(rows, REVIEW_ROWS))
     survey = Survey(agent, order)
     survey.look(chain(first, rows))
-    inputs = [input_of(row, found.mapping, agent.input_fields) for row in first]
+    inputs = [input_of(row, fed.mapping, agent.input_fields) for row in first]
     fields = list(dict.fromkeys(name for value in inputs for name in value))
     facts = quote(survey, agent, reused=0, pilot=None)
     return Review(facts, fields, inputs, str(found.origin.get("name", "")))

@@ -54,6 +54,8 @@ def _environment() -> Environment:
         ended_rows=words.ended_rows,
         example_items=words.example_items,
         key_word=words.key_word,
+        delivery_words=words.DELIVERY_WORDS,
+        receiver_words=words.RECEIVER_WORDS,
         row_words=words.ROW_WORDS,
         what_next=words.WHAT_NEXT,
         version=__version__,

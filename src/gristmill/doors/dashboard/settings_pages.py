@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
@@ -13,7 +12,7 @@ from gristmill import vault
 from gristmill.base.errors import Error, Invalid
 from gristmill.base.http import PageNumber, UuidId
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
-from gristmill.doors.dashboard.render import html
+from gristmill.doors.dashboard.settings_tabs import TABS, Tab, show_tab
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -27,15 +26,6 @@ NameLines = Annotated[list[str], Form(max_length=20)]
 ValueLines = Annotated[list[str], Form(max_length=20)]
 
 
-@dataclass(frozen=True, slots=True)
-class Tab:
-    """One tab; its markup is `templates/settings/<name>.html`."""
-
-    name: str
-    title: str
-    values: Callable[[Visit, Request], Mapping[str, Any]]
-
-
 def _secrets(visit: Visit, request: Request) -> Mapping[str, Any]:
     page = request.query_params.get("page", "1")
     number = int(page) if page.isdecimal() and 0 < len(page) < 7 else 1  # noqa: PLR2004 - more pages there are not
@@ -47,26 +37,7 @@ def _secrets(visit: Visit, request: Request) -> Mapping[str, Any]:
     }
 
 
-TABS: dict[str, Tab] = {"secrets": Tab("secrets", "Secrets", _secrets)}
-
-
-def show_tab(
-    visit: Visit, name: str, request: Request, *, problem: str = "", http_status: int = 200, said: str = "", **more: Any
-) -> Response:
-    """The settings with one tab open. `problem` says what was refused, `said` what was done."""
-    tab = TABS[name]
-    values = {**tab.values(visit, request), **more}
-    return html(
-        f"settings/{name}.html",
-        http_status=http_status,
-        shell=visit.shell("settings", "/dashboard/settings"),
-        tabs=list(TABS.values()),
-        tab=tab,
-        problem=problem,
-        said=said,
-        base_url=str(request.base_url).rstrip("/"),
-        **values,
-    )
+TABS["secrets"] = Tab("secrets", "Secrets", _secrets)
 
 
 @router.get("/dashboard/settings")

@@ -124,6 +124,18 @@ def key_word(key: ApiKey, now: datetime) -> Word:
     return Word("Ends soon", "warn") if key.expires_at is not None else Word("Active", "ok")
 
 
+DELIVERY_WORDS: dict[str, Word] = {
+    "pending": Word("Waiting", "info"),
+    "delivered": Word("Delivered", "ok"),
+    "dead": Word("Dead", "bad"),
+}
+RECEIVER_WORDS: dict[str, Word] = {
+    "active": Word("Active", "ok"),
+    "paused": Word("Paused", "warn"),
+    "disabled": Word("Disabled", "bad"),
+}
+
+
 _EXAMPLES = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}
 EXAMPLE_FIELDS_MAX = 4
 
