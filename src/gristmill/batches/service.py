@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from gristmill.base.ids import batch_uuid, row_uuid, split_row_uuid
 from gristmill.base.money import usd
 from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
 from gristmill.batches import steps, store
+from gristmill.batches.columns import find_columns
 from gristmill.batches.intake import ERRORS_SHOWN_MAX, Intake, Refuse
 from gristmill.batches.model import (
     ANALYZE_ROWS_MIN,
@@ -74,9 +75,13 @@ def create(tx: Tx, organization_id: int, agent: Agent, order: Order, rows: Itera
 
     Rows whose input is refused are kept as failed, rows over `row_limit` as skipped, rows equal to an earlier one as
     duplicates; all of that before anything can be charged. Raises `TooLarge` over the limit of rows and `Invalid` for
-    a mapping that names columns the rows do not have.
+    a mapping that names columns the rows do not have. Columns that nobody named for a source or file are proposed.
     """
     batch_id = batch_uuid()
+    fed = find_columns(
+        tx, organization_id, agent, rows, origin=order.origin, chosen=order.mapping, columns=order.columns
+    )
+    order, rows = replace(order, mapping=fed.mapping, origin=fed.origin), fed.rows
     store.insert_batch(
         tx,
         organization_id,
