@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any, BinaryIO, cast
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from gristmill.base.money import parse_usd
 from gristmill.base.paging import CursorPage
 from gristmill.batches import quote as quotes
 from gristmill.batches import service
+from gristmill.batches.columns import find_columns
 from gristmill.batches.export import FORMATS, export
 from gristmill.batches.intake import EXTERNAL_ID_CHARS_MAX, rows_of_items, rows_of_ndjson
 from gristmill.batches.model import (
@@ -326,8 +328,17 @@ async def quote_batch(agent_id: Id, body: QuoteBody, request: Request) -> Quote:
     def look() -> tuple[Agent, quotes.Survey, int, int]:
         with _rows_of(request, agent_id, body) as (order, rows), open_call(request) as call:
             agent = _agent(call, agent_id)
-            survey = quotes.Survey(agent, order)
-            survey.look(rows)
+            fed = find_columns(
+                call.tx,
+                call.organization_id,
+                agent,
+                rows,
+                origin=order.origin,
+                chosen=order.mapping,
+                columns=order.columns,
+            )
+            survey = quotes.Survey(agent, replace(order, mapping=fed.mapping))
+            survey.look(fed.rows)
             return agent, survey, survey.reused(call.tx, call.organization_id), call.organization_id
 
     agent, survey, reused, organization_id = await asyncio.to_thread(look)
