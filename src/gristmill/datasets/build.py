@@ -162,7 +162,7 @@ class Build:
                 number = live["version"]
             else:
                 seconds = time.monotonic() - self._started
-                values |= {"recipe": self._recipe, "reading": reading, "seconds": seconds}
+                values |= {"model": self._model.name, "recipe": self._recipe, "reading": reading, "seconds": seconds}
                 store.insert_version(tx, work, values)
             progress = Progress("done", version.found.rows, version.found.rows, values["chunks"], values["embedded"])
             store.update_completed(tx, work, version=number, records=records, progress=progress)
@@ -311,11 +311,18 @@ def needs_confirmation(lease: Lease, difference: Difference, before: int) -> boo
     return removal_share(difference, before, has_key=has_key) > lease.settings.dataset_removal_share_max
 
 
+def file_receipt(table: Table) -> FileReceipt:
+    """What became of the records of a file that was read to its end."""
+    receipt = table.receipt
+    return FileReceipt(receipt.lines, receipt.header, receipt.preamble, receipt.rows, receipt.rejects, receipt.blank)
+
+
 def _reading(table: Table) -> dict[str, Any]:
-    """How the file was read, and what became of its records."""
-    receipt, dialect = table.receipt, table.dialect
-    file = FileReceipt(receipt.lines, receipt.header, receipt.preamble, receipt.rows, receipt.rejects, receipt.blank)
-    return {"receipt": asdict(file), "dialect": {**asdict(dialect), "confidence": dict(dialect.confidence)}}
+    dialect = table.dialect
+    return {
+        "receipt": asdict(file_receipt(table)),
+        "dialect": {**asdict(dialect), "confidence": dict(dialect.confidence)},
+    }
 
 
 def _warnings(table: Table, found: Survey, writer: Writer, *, has_vectors: bool) -> list[str]:

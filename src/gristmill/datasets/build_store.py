@@ -449,11 +449,13 @@ def insert_version(tx: Tx, work: Work, values: dict[str, Any]) -> None:
     """The version, complete."""
     tx.run(
         "INSERT INTO dataset_version (dataset_id, version, organization_id, file_id, template, options,"
-        " primary_key_field, embedder, recipe, columns, reading, warnings, rows_in, records, duplicates, empties,"
-        " failures, added, changed, removed, unchanged, chunks, embedded, words, members, positions, lengths, segments,"
+        " primary_key_field, embedder, model, recipe, columns, reading, warnings, rows_in, records, duplicates,"
+        " empties, failures, added, changed, removed, unchanged, chunks, embedded, words, members,"
+        " positions, lengths, segments,"
         " rows_table, vectors_table, ef_search, recall, seconds) VALUES (%(id)s, %(version)s, %(org)s, %(file)s,"
-        " %(template)s, %(options)s, %(key)s, %(embedder)s, %(recipe)s, %(columns)s, %(reading)s, %(warnings)s,"
-        " %(rows_in)s, %(records)s, %(duplicates)s, %(empties)s, %(failures)s, %(added)s, %(changed)s, %(removed)s,"
+        " %(template)s, %(options)s, %(key)s, %(embedder)s, %(model)s, %(recipe)s, %(columns)s, %(reading)s,"
+        " %(warnings)s, %(rows_in)s, %(records)s, %(duplicates)s, %(empties)s, %(failures)s, %(added)s,"
+        " %(changed)s, %(removed)s,"
         " %(unchanged)s, %(chunks)s, %(embedded)s, %(words)s, %(members)s, %(positions)s, %(lengths)s, %(segments)s,"
         " %(rows_table)s, %(vectors_table)s, %(ef_search)s, %(recall)s, %(seconds)s)",
         {

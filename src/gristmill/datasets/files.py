@@ -77,16 +77,23 @@ def discard(settings: Settings, file: Sent) -> None:
 
 
 @contextmanager
-def open_table(settings: Settings, file: Sent) -> Generator[Table]:
-    """A file as a table, to be read as often as needed while it is open.
-
-    Raises `FileNotKept`, `Invalid` when it is not of its type, and what `read_table` raises.
-    """
+def open_stream(settings: Settings, file: Sent) -> Generator[BinaryIO]:
+    """A file's bytes. Raises `FileNotKept`."""
     try:
         stream = ObjectStore.of(settings).open(file.object_key)
     except ObjectNotFound:
         raise FileNotKept(f"The file {file.object_key} is not there any more.") from None
     with stream:
+        yield stream
+
+
+@contextmanager
+def open_table(settings: Settings, file: Sent) -> Generator[Table]:
+    """A file as a table, to be read as often as needed while it is open.
+
+    Raises `FileNotKept`, `Invalid` when it is not of its type, and what `read_table` raises.
+    """
+    with open_stream(settings, file) as stream:
         yield checked_table(stream, file.type)
 
 

@@ -248,6 +248,27 @@ def activate(tx: Tx, scope: Scope, dataset_id: int, version: int) -> Dataset:
     return get(tx, scope, dataset_id)
 
 
+def live_version(tx: Tx, organization_id: int, dataset_id: int) -> int | None:
+    """The version of a dataset that is searched; None before the first. Raises `DatasetNotFound`."""
+    agent_id = store.find_agent_of(tx, organization_id, dataset_id)
+    if agent_id is None:
+        raise DatasetNotFound(f"There is no dataset {dataset_id}.")
+    return row_of(tx, Scope(organization_id, agent_id), dataset_id)["version"]
+
+
+def record_rows(tx: Tx, organization_id: int, dataset_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(record key, row as it came) of every record that is searched, in the order of the file, with flat memory.
+
+    Raises `DatasetNotFound`.
+    """
+    from gristmill.datasets import listing  # noqa: PLC0415 - NumPy takes a while to load
+
+    agent_id = store.find_agent_of(tx, organization_id, dataset_id)
+    if agent_id is None:
+        raise DatasetNotFound(f"There is no dataset {dataset_id}.")
+    return listing.record_rows(tx, organization_id, row_of(tx, Scope(organization_id, agent_id), dataset_id))
+
+
 def write_errors(database: Database, scope: Scope, dataset_id: int) -> Iterator[bytes]:
     """A CSV of the rows that are no records, or not as they are in the file, of the latest processing."""
     with database.tx(scope.organization_id) as tx:

@@ -219,14 +219,13 @@ def find_version(tx: Tx, organization_id: int, dataset_id: int, version: int) ->
     )
 
 
-def find_map(tx: Tx, organization_id: int, dataset_id: int, version: int) -> tuple[bytes, bytes] | None:
-    """Members and positions of a version."""
-    rows = tx.tuples(
-        "SELECT members, positions FROM dataset_version"
-        " WHERE organization_id = %s AND dataset_id = %s AND version = %s",
+def find_positions(tx: Tx, organization_id: int, dataset_id: int, version: int) -> bytes:
+    """Row number of each ordinal's record in a version."""
+    row = tx.one(
+        "SELECT positions FROM dataset_version WHERE organization_id = %s AND dataset_id = %s AND version = %s",
         (organization_id, dataset_id, version),
     )
-    return rows[0] if rows else None  # pyright: ignore[reportReturnType]  # two columns
+    return row["positions"]
 
 
 def list_records(tx: Tx, organization_id: int, dataset_id: int, ordinals: Sequence[int]) -> list[dict[str, Any]]:

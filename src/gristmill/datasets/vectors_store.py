@@ -44,7 +44,11 @@ class _HalfvecsDumper(Dumper):
         return bytes(obj)
 
 
-psycopg.adapters.register_dumper(Halfvecs, _HalfvecsDumper)
+def _cursor(tx: Tx) -> psycopg.Cursor[tuple[Any, ...]]:
+    """A cursor that knows how to send vectors; a connection may be older than this module."""
+    cursor = tx.raw.cursor(row_factory=tuple_row)
+    cursor.adapters.register_dumper(Halfvecs, _HalfvecsDumper)
+    return cursor
 
 
 def one(vector: NDArray[Any]) -> Halfvecs:
@@ -86,7 +90,8 @@ def make(tx: Tx, table_id: int, dimensions: int) -> None:
 def insert(tx: Tx, table_id: int, ordinals: Sequence[int], vectors: Halfvecs) -> None:
     """Some vectors."""
     statement = sql.SQL("INSERT INTO {} SELECT t.* FROM unnest(%b::int[], %b::halfvec[]) AS t")
-    tx.raw.execute(statement.format(table_name("vectors", table_id)), [list(ordinals), vectors])
+    with _cursor(tx) as cursor:
+        cursor.execute(statement.format(table_name("vectors", table_id)), [list(ordinals), vectors])
 
 
 def build_index(tx: Tx, table_id: int) -> None:
@@ -98,7 +103,7 @@ def build_index(tx: Tx, table_id: int) -> None:
 def list_vectors(tx: Tx, table_id: int, ordinals: Sequence[int]) -> dict[int, bytes]:
     """Vectors by ordinal, in binary form with four bytes before the values."""
     statement = sql.SQL("SELECT ordinal, halfvec_send(embedding) FROM {} WHERE ordinal = ANY(%b::int[])")
-    with tx.raw.cursor(row_factory=tuple_row) as cursor:
+    with _cursor(tx) as cursor:
         rows = cursor.execute(statement.format(table_name("vectors", table_id)), [list(ordinals)]).fetchall()
     return dict(rows)
 
@@ -152,5 +157,5 @@ def nearest_of_some(
 
 
 def _pairs(tx: Tx, statement: sql.Composed, params: dict[str, Any]) -> list[tuple[int, float]]:
-    with tx.raw.cursor(row_factory=tuple_row) as cursor:
+    with _cursor(tx) as cursor:
         return [(int(ordinal), float(score)) for ordinal, score in cursor.execute(statement, params).fetchall()]

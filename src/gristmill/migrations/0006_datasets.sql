@@ -72,6 +72,7 @@ CREATE TABLE dataset_version (
     options            json NOT NULL,
     primary_key_field  text,
     embedder           json NOT NULL,
+    model              text NOT NULL,               -- what the cache of vectors knows the embedder's model by
     recipe             bytea NOT NULL,              -- hash of all that decides how a record becomes chunks
     columns            json NOT NULL,               -- name, kind and counts of each column
     reading            json NOT NULL,               -- dialect and receipt of the file

@@ -128,11 +128,13 @@ class Session:
         pgconn.send_query_params((before + text + after).encode(), None)
         return self._answer()
 
-    def describe(self, text: str) -> pq.abc.PGresult:
-        """Let the server parse the text and name its columns, without planning or running it."""
-        self.text, self.prefix = text, 0
+    def describe(self, text: str, before: str = "", after: str = "") -> pq.abc.PGresult:
+        """Let the server parse the text inside ours and name its columns, without planning or running it."""
+        self.text, self.prefix = text, len(before)
         pgconn = self.connection.pgconn
-        pgconn.send_prepare(b"", text.encode())  # without a name, so that a pooled connection keeps nothing
+        pgconn.send_prepare(
+            b"", (before + text + after).encode()
+        )  # without a name, so that a pooled connection keeps nothing
         self._answer()
         pgconn.send_describe_prepared(b"")
         return self._answer()

@@ -120,7 +120,7 @@ def columns_and_rows(
         columns = open_cursor(session, text, limit + 1)
         rows: list[list[Any]] = []
         size = 0
-        for page in _pages(session, limits):
+        for page in read_pages(session, limits):
             for row_size, row in page:
                 size += row_size
                 if len(rows) == limit or (rows and size > limits.preview_bytes):
@@ -150,7 +150,7 @@ def reading(
         text = placed(session, checked, allowed_relations)
         columns = open_cursor(session, text, row_max)
         # Whoever stops early leaves a page half read, which holds the connection until it is closed.
-        with closing(_pages(session, limits)) as pages:
+        with closing(read_pages(session, limits)) as pages:
             yield columns, _named([column["name"] for column in columns], pages, row_max)
 
 
@@ -196,7 +196,7 @@ def _climb(session: Session, checked: CheckedQuery, allowed: Allowed, rungs: lis
         note.ok, note.detail, note.fix = explain_rung(session, text)
     with rung(rungs, "first rows") as note:
         columns = open_cursor(session, text, FIRST_ROWS)
-        rows = sum(len(page) for page in _pages(session, session.limits))
+        rows = sum(len(page) for page in read_pages(session, session.limits))
         note.detail = f"{rows} rows of {len(columns)} columns: {', '.join(it['name'] for it in columns[:20])}."
 
 
@@ -211,13 +211,13 @@ def placed(session: Session, checked: CheckedQuery, allowed_relations: Allowed) 
     return text
 
 
-def open_cursor(session: Session, text: str, row_max: int) -> list[dict[str, str]]:
+def open_cursor(session: Session, text: str, row_max: int, *, head: str = "") -> list[dict[str, str]]:
     """Declare the cursor `gm`, whose rows are the size in bytes and then the query's columns.
 
-    The two `OFFSET 0` keep the planner from merging the levels and so computing each value again for its
-    size. A row over the limit comes as NULLs with its true size.
+    `head` is a WITH of ours, whose names the text may use. The two `OFFSET 0` keep the planner from merging the levels
+    and so computing each value again for its size. A row over the limit comes as NULLs with its true size.
     """
-    result = session.describe(text)
+    result = session.describe(text, f"{head}SELECT * FROM (\n", "\n) AS gm_query") if head else session.describe(text)
     oids = [result.ftype(index) for index in range(result.nfields)]
     types = {row[0]: row for row in session.ask(TYPES, oids)}
     names = _distinct([(result.fname(index) or b"").decode() for index in range(result.nfields)])
@@ -227,7 +227,7 @@ def open_cursor(session: Session, text: str, row_max: int) -> list[dict[str, str
     sizes = " + ".join(["0::int8", *(_size(name, types[oid], limit) for name, oid in zip(inner, oids, strict=True))])
     aliases = f"({', '.join(inner)})" if inner else ""
     before = (
-        f"DECLARE gm NO SCROLL CURSOR FOR SELECT gm_size{capped} FROM (SELECT {sizes} AS gm_size"
+        f"DECLARE gm NO SCROLL CURSOR FOR {head}SELECT gm_size{capped} FROM (SELECT {sizes} AS gm_size"
         f"{''.join(f', {name}' for name in inner)} FROM (SELECT * FROM (\n"
     )
     after = f"\n) AS gm_query OFFSET 0) AS gm_rows{aliases} OFFSET 0) AS gm_sized LIMIT {row_max}"
@@ -267,7 +267,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return out
 
 
-def _pages(session: Session, limits: Limits) -> Generator[list[tuple[int, list[Any]]]]:
+def read_pages(session: Session, limits: Limits) -> Generator[list[tuple[int, list[Any]]]]:
     """Rows with their sizes, page by page; a row too big to read ends it with a sentence."""
     number = 0
     fetch = f"FETCH FORWARD {limits.page_rows} FROM gm".encode()

@@ -1,0 +1,418 @@
+"""Searching: a question to the records that answer it, by meaning and by words.
+
+A question is embedded before a transaction is open (`embed_question`), then everything is looked up in one (`search`).
+Both sides give their best chunks, which are fused; a filter is turned into the set of ordinals that may be found
+before either side looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill.base.config import Settings
+from gristmill.base.db import Database, Tx
+from gristmill.base.errors import Invalid
+from gristmill.datasets import build_store, filters, rows_store, search_store, vectors_store
+from gristmill.datasets.embedders import EmbedderContext, embedders, parse_config
+from gristmill.datasets.model import (
+    FUSION_DEPTH,
+    DatasetColumn,
+    DatasetNotFound,
+    EmbedderChoice,
+    Hit,
+    Mode,
+    NoVectorSearch,
+    columns_from,
+)
+from gristmill.datasets.postings import Corpus, Found, Mask, Place, Posting, fuse, merge, rank
+from gristmill.datasets.survey import pack, unpack
+from gristmill.datasets.words import highlight, places, question_words
+
+INDEX_DEPTH = 120
+"""Nearest that are asked of a vector index; beyond, it gets slow and fusion gains nothing that can be measured."""
+NAMED_MAX = 2_000
+"""Up to so many chunks that a filter leaves, their vectors are compared one by one."""
+SPARSE_SHARE = 0.02
+"""Where a filter leaves less than this share, the index would wander about: every vector is compared."""
+MAPS_BYTES_MAX = 64 * 1024**2
+"""Bits and lengths of versions that are kept in memory."""
+STEMS_MAX = 50_000
+QUESTIONS_KEPT = 1_000
+"""Vectors of questions that are kept in memory."""
+TERMS_MAX = 64
+"""Different words of a question that are looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is looked for."""
+
+    text: str
+    top_k: int = 10
+    mode: Mode = "hybrid"
+    dataset_ids: Sequence[int] | None = None
+    """None: all of the agent's."""
+    filter: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A dataset that was searched."""
+
+    dataset_id: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Records that answer a question, best first."""
+
+    hits: list[Hit]
+    datasets: list[Searched]
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """What belongs to a version, by ordinal."""
+
+    members: Mask
+    lengths: NDArray[np.uint16]
+    """Words of the chunk."""
+    positions: NDArray[np.int32]
+    """Row number of the record."""
+
+    @property
+    def size_bytes(self) -> int:
+        return self.members.nbytes + self.lengths.nbytes + self.positions.nbytes
+
+    def owners(self) -> NDArray[np.int64]:
+        """Ordinal of each chunk's record: where its row number first stands."""
+        first = np.r_[True, self.positions[1:] != self.positions[:-1]]
+        return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
+
+
+@dataclass(slots=True)
+class _Searchable:
+    """A dataset with what searching it needs."""
+
+    id: int
+    row: dict[str, Any]
+    map: _Map
+    corpus: Corpus
+    columns: list[DatasetColumn]
+    owners: NDArray[np.int64] | None
+    """Ordinal of each chunk's record; None where every record is one chunk."""
+    bits: bytes | None
+    """The members; None where the tables hold nothing else."""
+    allowed: Mask | None = None
+    """What the filter leaves of the members."""
+
+
+# Before the transaction
+
+
+def embedders_of(
+    tx: Tx, organization_id: int, agent_id: int, dataset_ids: Sequence[int] | None
+) -> list[EmbedderChoice]:
+    """What made the vectors of an agent's datasets. Raises `DatasetNotFound` for an id that is not the agent's."""
+    rows = _rows(tx, organization_id, agent_id, dataset_ids)
+    found = {repr(row["embedder"]): EmbedderChoice(**row["embedder"]) for row in rows}
+    return list(found.values())
+
+
+_questions: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+_questions_lock = threading.Lock()
+
+
+async def embed_question(
+    settings: Settings, database: Database, organization_id: int, choices: Sequence[EmbedderChoice], text: str
+) -> dict[str, NDArray[np.float32]]:
+    """The question's vector by each model. Raises `PluginError` of an embedder; no transaction may be open."""
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for choice in choices:
+        embedder = embedders.get(choice.kind)
+        config = parse_config(embedder, choice.config)
+        context = EmbedderContext(settings, organization_id, database)
+        name = embedder.model(config, context).name
+        with _questions_lock:
+            known = _questions.get((name, text))
+        if known is None:
+            async with embedder.open(config, context) as encode:
+                known = (await encode([text]))[0]
+            with _questions_lock:
+                _questions[name, text] = known
+                while len(_questions) > QUESTIONS_KEPT:
+                    _questions.popitem(last=False)
+        vectors[name] = known
+    return vectors
+
+
+async def embed_texts(
+    settings: Settings,
+    texts: Sequence[str],
+    *,
+    choice: EmbedderChoice | None = None,
+    organization_id: int = 0,
+    database: Database | None = None,
+) -> NDArray[np.float32]:
+    """Vectors of length 1 of any texts, one line each, by an embedder or the installation's usual one.
+
+    Raises `PluginError` of the embedder; no transaction may be open. `database` is needed for one with a secret.
+    """
+    wanted = choice or EmbedderChoice(settings.embedder)
+    embedder = embedders.get(wanted.kind)
+    config = parse_config(embedder, wanted.config)
+    async with embedder.open(config, EmbedderContext(settings, organization_id, database)) as encode:
+        return await encode(list(texts))
+
+
+async def ask(
+    database: Database, settings: Settings, organization_id: int, agent_id: int, question: Question
+) -> SearchResult:
+    """The whole of it, for an edge: look, embed, search. Raises what `embed_question` and `search` raise."""
+
+    def look() -> list[EmbedderChoice]:
+        with database.tx(organization_id) as tx:
+            return embedders_of(tx, organization_id, agent_id, question.dataset_ids)
+
+    def find(vectors: Mapping[str, NDArray[np.float32]]) -> SearchResult:
+        with database.tx(organization_id) as tx:
+            return search(tx, organization_id, agent_id, question, vectors)
+
+    if question.mode == "keyword":
+        return await asyncio.to_thread(find, {})
+    choices = await asyncio.to_thread(look)
+    vectors = await embed_question(settings, database, organization_id, choices, question.text)
+    return await asyncio.to_thread(find, vectors)
+
+
+# In the transaction
+
+
+def search(
+    tx: Tx, organization_id: int, agent_id: int, question: Question, vectors: Mapping[str, NDArray[np.float32]]
+) -> SearchResult:
+    """The records that answer a question; `vectors` are from `embed_question`, by model.
+
+    Raises `DatasetNotFound`, `Invalid` for a filter that does not fit, `NoVectorSearch`.
+    """
+    rows = _rows(tx, organization_id, agent_id, question.dataset_ids)
+    found = [_open(tx, organization_id, row) for row in rows if row["chunks"]]
+    if question.filter:
+        _narrow(tx, found, question.filter)
+        found = [item for item in found if item.allowed is not None and item.allowed.any()]
+    terms = _terms(tx, question.text)
+    depth = max(FUSION_DEPTH, question.top_k)
+    keyword: dict[Place, float] = {}
+    if question.mode != "vector":
+        keyword = merge(_by_words(tx, organization_id, found, terms, depth), depth)
+    nearest: dict[Place, float] = {}
+    if question.mode != "keyword":
+        nearest = _by_meaning(tx, found, vectors, depth)
+    scores = fuse(keyword, nearest) if question.mode == "hybrid" else keyword or nearest
+    by_id = {item.id: item for item in found}
+    best = _best_of_records(by_id, scores, question.top_k)
+    hits = _hits(tx, organization_id, by_id, best, frozenset(terms))
+    return SearchResult(hits, [Searched(row["id"], row["version"]) for row in rows])
+
+
+def _rows(tx: Tx, organization_id: int, agent_id: int, dataset_ids: Sequence[int] | None) -> list[dict[str, Any]]:
+    rows = search_store.list_searchable(tx, organization_id, agent_id, dataset_ids)
+    missing = set(dataset_ids or ()) - {row["id"] for row in rows}
+    if missing:
+        raise DatasetNotFound(f"Agent {agent_id} has no dataset {min(missing)}.")
+    return [row for row in rows if row["version"] is not None]
+
+
+@dataclass(slots=True)
+class _Maps:
+    """Maps of versions, which never change, up to a number of bytes."""
+
+    kept: OrderedDict[tuple[str, int, int], _Map] = field(default_factory=OrderedDict[tuple[str, int, int], _Map])
+    size_bytes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, tx: Tx, organization_id: int, dataset_id: int, version: int) -> _Map:
+        key = (tx.database.url, dataset_id, version)
+        with self.lock:
+            if key in self.kept:
+                self.kept.move_to_end(key)
+                return self.kept[key]
+        members, lengths, positions = search_store.find_map(tx, organization_id, dataset_id, version)
+        rows = np.frombuffer(positions, "<i4")
+        found = _Map(unpack(members, len(rows)), np.frombuffer(lengths, "<u2"), rows)
+        with self.lock:
+            if key not in self.kept:
+                self.kept[key] = found
+                self.size_bytes += found.size_bytes
+            while self.size_bytes > MAPS_BYTES_MAX and len(self.kept) > 1:
+                self.size_bytes -= self.kept.popitem(last=False)[1].size_bytes
+        return found
+
+
+_maps = _Maps()
+
+
+def _open(tx: Tx, organization_id: int, row: dict[str, Any]) -> _Searchable:
+    found = _maps.get(tx, organization_id, row["id"], row["version"])
+    corpus = Corpus(found.members, found.lengths, row["chunks"], row["words"])
+    bits = None if row["chunks"] == row["ordinal_next"] else pack(found.members)
+    owners = found.owners() if row["chunks"] > row["records"] else None
+    return _Searchable(row["id"], row, found, corpus, columns_from(row["columns"]), owners, bits)
+
+
+def _narrow(tx: Tx, found: Sequence[_Searchable], value: Any) -> None:
+    """Set what the filter leaves. A dataset that lacks a column of the filter has nothing of it.
+
+    Raises `UnknownColumn` when no dataset has the columns.
+    """
+    refused: Invalid | None = None
+    fitting = 0
+    for item in found:
+        members = item.map.members
+        allowed = np.zeros(len(members), bool)
+        try:
+            condition = filters.parse(value, item.columns)
+        except filters.UnknownColumn as error:
+            refused, item.allowed = error, allowed
+            continue
+        fitting += 1
+        ordinals = rows_store.read_matching(tx, item.row["rows_table"], item.columns, condition)
+        allowed[ordinals[ordinals < len(members)]] = True
+        item.allowed = (allowed if item.owners is None else allowed[item.owners]) & members
+    if refused is not None and not fitting:
+        raise refused
+
+
+_stems: dict[str, str] = {}
+
+
+def _stems_of(tx: Tx, words: Sequence[str]) -> Mapping[str, str]:
+    """Word -> stem; asked of the database once per word and process."""
+    new = [word for word in dict.fromkeys(words) if word not in _stems]
+    if new:
+        if len(_stems) > STEMS_MAX:
+            _stems.clear()
+        found = build_store.find_stems(tx, new)
+        _stems.update((word, found.get(word, word)) for word in new)
+    return _stems
+
+
+def _terms(tx: Tx, text: str) -> Counter[str]:
+    """How often each stem comes in the question."""
+    words = question_words(text)
+    stems = _stems_of(tx, words)
+    return Counter(dict(Counter(stems.get(word, word) for word in words).most_common(TERMS_MAX)))
+
+
+def _by_words(
+    tx: Tx, organization_id: int, found: Sequence[_Searchable], terms: Counter[str], depth: int
+) -> list[tuple[int, Found]]:
+    segments = {segment: index for index, item in enumerate(found) for segment in item.row["segments"]}
+    postings: list[dict[str, list[Posting]]] = [defaultdict(list) for _ in found]
+    for segment, term, ordinals, counts in search_store.list_postings(tx, organization_id, list(segments), list(terms)):
+        postings[segments[segment]][term].append(Posting(term, ordinals, counts))
+    corpora, allowed = [item.corpus for item in found], [item.allowed for item in found]
+    ranked = rank(corpora, postings, terms, allowed, depth)
+    return [(item.id, best) for item, best in zip(found, ranked, strict=True)]
+
+
+def _by_meaning(
+    tx: Tx, found: Sequence[_Searchable], vectors: Mapping[str, NDArray[np.float32]], depth: int
+) -> dict[Place, float]:
+    by_model: defaultdict[str, dict[Place, float]] = defaultdict(dict)
+    for item in found:
+        table = item.row["vectors_table"]
+        if table is None:
+            raise NoVectorSearch(
+                f"Dataset {item.id} can't be searched by meaning: the database server had no extension `vector` "
+                "(pgvector) when it was processed. Install it and process the dataset again; the mode `keyword` works."
+            )
+        model = item.row["model"]
+        if model not in vectors:
+            raise NoVectorSearch(
+                f"Dataset {item.id} was processed with the model {model}, which its embedder does not give any more; "
+                "process it again."
+            )
+        near = _nearest(tx, item, table, vectors_store.one(vectors[model]), depth)
+        by_model[model].update({(item.id, ordinal): score for ordinal, score in near})
+    sides = [dict(sorted(side.items(), key=lambda pair: -pair[1])[:depth]) for side in by_model.values()]
+    if len(sides) == 1:
+        return sides[0]
+    # Cosines of different models don't compare: each model's own best is its 1.
+    return {place: 2 * share for side in sides for place, share in fuse(side, {}).items()}
+
+
+def _nearest(
+    tx: Tx, item: _Searchable, table: int, vector: vectors_store.Halfvecs, depth: int
+) -> list[tuple[int, float]]:
+    """The nearest chunks of one dataset, in the way that is quickest for what may be found."""
+    bits, left = item.bits, item.row["chunks"]
+    if item.allowed is not None:
+        ordinals = np.flatnonzero(item.allowed)
+        left = len(ordinals)
+        if left <= NAMED_MAX:
+            return vectors_store.nearest_of_some(tx, table, vector, ordinals=ordinals.tolist(), limit=depth)
+        bits = pack(item.allowed)
+    ef_search = item.row["ef_search"]
+    if ef_search is None or left < SPARSE_SHARE * item.row["chunks"]:
+        return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
+    limit = min(depth, INDEX_DEPTH)
+    near = vectors_store.nearest(tx, table, vector, members=bits, ef_search=max(ef_search, limit), limit=limit)
+    if len(near) < limit:  # the index gave up before it had enough that may be found
+        return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
+    return near
+
+
+def _best_of_records(
+    by_id: Mapping[int, _Searchable], scores: Mapping[Place, float], top_k: int
+) -> list[tuple[Place, int, float]]:
+    """(chunk, its record's ordinal, score): the best chunk of each of the best records."""
+    best: list[tuple[Place, int, float]] = []
+    seen: set[Place] = set()
+    for place, score in scores.items():
+        owners = by_id[place[0]].owners
+        owner = place[1] if owners is None else int(owners[place[1]])
+        if (place[0], owner) not in seen:
+            seen.add((place[0], owner))
+            best.append((place, owner, score))
+            if len(best) == top_k:
+                break
+    return best
+
+
+def _hits(
+    tx: Tx,
+    organization_id: int,
+    by_id: Mapping[int, _Searchable],
+    best: Sequence[tuple[Place, int, float]],
+    terms: frozenset[str],
+) -> list[Hit]:
+    rows: dict[Place, dict[str, Any]] = {}
+    for dataset_id in dict.fromkeys(place[0] for place, _, _ in best):
+        inside = [(place[1], owner) for place, owner, _ in best if place[0] == dataset_id]
+        ordinals, owners = [item[0] for item in inside], [item[1] for item in inside]
+        for row in search_store.list_hits(tx, organization_id, dataset_id, ordinals, owners):
+            rows[dataset_id, row["ordinal"]] = row
+    words = {place: places(row["text"]) for place, row in rows.items()}
+    stems = _stems_of(tx, [word.text for found in words.values() for word in found])
+    return [
+        Hit(
+            place[0],
+            rows[place]["record_key"],
+            int(by_id[place[0]].map.positions[place[1]]),
+            round(score, 6),
+            rows[place]["text"],
+            rows[place]["data"],
+            highlight(words[place], rows[place]["text"], terms, stems),
+        )
+        for place, _, score in best
+    ]
