@@ -119,7 +119,8 @@ def fresh_database(server_url: str, template: str) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def worker(database: Database) -> Iterator[engine.Worker]:
     """A worker on the shared database, in this process."""
-    import gristmill.batches  # noqa: PLC0415 - registers the jobs
+    import gristmill.batches
+    import gristmill.datasets  # noqa: PLC0415 - both register jobs
 
     del gristmill
     running = engine.Worker(database, settings(), queues=(engine.SHARED_QUEUE,), on_lost=lambda: None)

@@ -20,6 +20,7 @@ from gristmill.base.db import Database
 from gristmill.base.errors import Error
 from gristmill.base.http import CallContext, Shared, install_errors, shared
 from gristmill.batches.api import router as batches_router
+from gristmill.datasets.api import router as datasets_router
 from gristmill.doors.metrics import database_metrics
 from gristmill.doors.pages import router as pages_router
 from gristmill.events.api import router as events_router
@@ -68,6 +69,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
         ledger_router,
         batches_router,
         agents_router,
+        datasets_router,
         sources_router,
         mapping_router,
         identity_router,
