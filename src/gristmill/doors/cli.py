@@ -128,6 +128,22 @@ def run(
     raise typer.Exit(run_file(order))
 
 
+@app.command("map", epilog="Example: `gristmill map leads.csv --fields agent:clean-contacts`")
+def map_columns(
+    file: Annotated[Path, typer.Argument(help="A file of any format that is read.", exists=True, dir_okay=False)],
+    fields: Annotated[
+        str, typer.Option(help="`lead`, `agent:NAME` for an agent's input fields, or the path of a JSON Schema.")
+    ] = "lead",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show which columns of a file feed which fields, how surely, and why."""
+    from gristmill.doors.map_file import map_file  # noqa: PLC0415 - keeps --help quick
+
+    _override(data_dir=data_dir.absolute() if data_dir else None)
+    map_file(file, fields, as_json=as_json)
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in texts:

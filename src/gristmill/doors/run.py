@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import typer
@@ -28,9 +29,11 @@ from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.log import configure_logging
 from gristmill.base.money import parse_usd
 from gristmill.batches import Batch
+from gristmill.batches.columns import propose, sure_columns
 from gristmill.doors.agent_file import AgentSpec, find_agent, spec_of
 from gristmill.doors.desk import default_organization, local_database
 from gristmill.doors.progress import Progress, print_outcome
+from gristmill.mapping import SAMPLE_ROWS
 
 LOOK_S = 0.1
 EXIT_FAILED_ROWS = 3
@@ -111,7 +114,8 @@ def _open_batch(database: Database, organization_id: int, order: RunOrder, spec:
     columns = [column.name for column in table.columns]
     with database.tx(organization_id) as tx:
         agent = find_agent(tx, organization_id, spec, concurrency=order.concurrency)
-        mapping = match_columns(columns, agent, order.mapping)
+        proposed = _propose(table, agent, order.mapping)
+        mapping = match_columns(columns, agent, order.mapping, proposed)
         run_key = _run_key(order, agent, mapping)
         found = batches.get_by_run_key(tx, organization_id, run_key)
         if found is not None and order.fresh:
@@ -139,6 +143,7 @@ def _open_batch(database: Database, organization_id: int, order: RunOrder, spec:
             table.rows(),
         )
     _report_table(table, order.out)
+    _report_mapping(mapping, agent)
     return batch, agent
 
 
@@ -158,8 +163,18 @@ def _take_up(tx: Tx, organization_id: int, batch: Batch, order: RunOrder, agent:
     return batches.resume(tx, organization_id, batch.id)
 
 
-def match_columns(columns: list[str], agent: Agent, given: Mapping[str, str]) -> dict[str, str]:
-    """Field -> column: what the user gave, and for the agent's other fields the column of the same name.
+def _propose(table: tables.Table, agent: Agent, given: Mapping[str, str]) -> dict[str, str]:
+    """Columns for the agent's fields by what headers and values say; none where the user named all."""
+    if not agent.input_fields or all(item.name in given for item in agent.input_fields):
+        return {}
+    names = [column.name for column in table.columns]
+    return sure_columns(propose(agent, names, islice(table.rows(), SAMPLE_ROWS)))
+
+
+def match_columns(
+    columns: list[str], agent: Agent, given: Mapping[str, str], proposed: Mapping[str, str]
+) -> dict[str, str]:
+    """Field -> column: what the user gave; for the agent's other fields the column of the same name, or a proposed one.
 
     Names are compared without case, spaces and punctuation. Raises `Invalid` for a column that is not there and for a
     required field without one.
@@ -177,6 +192,8 @@ def match_columns(columns: list[str], agent: Agent, given: Mapping[str, str]) ->
         column = by_name.get(_plain(item.name))
         if item.name not in mapping and column is not None:
             mapping[item.name] = column
+    used = set(mapping.values())
+    mapping |= {name: column for name, column in proposed.items() if name not in mapping and column not in used}
     lacking = [item.name for item in agent.input_fields if item.required and item.name not in mapping]
     if lacking:
         hints = " ".join(f"--map {name}=COLUMN" for name in lacking)
@@ -202,6 +219,12 @@ def _run_key(order: RunOrder, agent: Agent, mapping: Mapping[str, str]) -> str:
     facts = {"agent": agent.id, "version": agent.version, "mapping": dict(mapping), "limit": order.limit}
     digest.update(jsons.dumps_sorted(facts))
     return digest.hexdigest()
+
+
+def _report_mapping(mapping: Mapping[str, str], agent: Agent) -> None:
+    """Say which columns feed the agent where any has another name than its field."""
+    if agent.input_fields and any(_plain(name) != _plain(column) for name, column in mapping.items()):
+        typer.echo("Mapped: " + ", ".join(f"{name} = {column}" for name, column in mapping.items()))
 
 
 def _report_table(table: tables.Table, out: Path) -> None:
