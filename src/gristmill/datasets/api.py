@@ -21,7 +21,7 @@ from gristmill.base import jsons
 from gristmill.base.errors import Error, FieldError, Invalid, Malformed, PluginError, TooLarge
 from gristmill.base.http import CursorText, Id, Limit, PageNumber, PerPage, limit_bodies, problem_responses, shared
 from gristmill.base.paging import CursorPage, Page
-from gristmill.datasets import files, service
+from gristmill.datasets import files, listing, service
 from gristmill.datasets.analyze import Analysis, analyze_file
 from gristmill.datasets.bodies import (
     AnalyzeBody,
@@ -455,8 +455,6 @@ def list_records(
     q: Annotated[str | None, Query(max_length=1000, description="Only records with this text.")] = None,
 ) -> CursorPage[RecordView]:
     """Records of the version that is searched, in the order of the file."""
-    from gristmill.datasets import listing  # noqa: PLC0415 - NumPy takes a while to load
-
     row = service.row_of(call.tx, _scope(call, agent_id), dataset_id)
     if q is not None and "\x00" in q:
         raise Malformed("`q` has a NUL in it.")
@@ -468,8 +466,6 @@ def list_chunks(
     agent_id: Id, dataset_id: Id, call: AnyCall, cursor: CursorText = None, limit: Limit = 100
 ) -> CursorPage[ChunkView]:
     """The texts that are searched, in the order of the file."""
-    from gristmill.datasets import listing  # noqa: PLC0415 - NumPy takes a while to load
-
     row = service.row_of(call.tx, _scope(call, agent_id), dataset_id)
     return listing.list_chunks(call.tx, call.organization_id, row, cursor=cursor, limit=limit)
 

@@ -14,7 +14,7 @@ from gristmill.base.config import Settings
 from gristmill.base.db import Database, Tx
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.paging import Page, page_of
-from gristmill.datasets import store
+from gristmill.datasets import listing, store
 from gristmill.datasets.embedders import EmbedderContext, embedders, parse_config
 from gristmill.datasets.files import UNUSED_HOURS, open_table
 from gristmill.datasets.ingest import enqueue_ingest
@@ -261,8 +261,6 @@ def record_rows(tx: Tx, organization_id: int, dataset_id: int) -> Iterator[tuple
 
     Raises `DatasetNotFound`.
     """
-    from gristmill.datasets import listing  # noqa: PLC0415 - NumPy takes a while to load
-
     agent_id = store.find_agent_of(tx, organization_id, dataset_id)
     if agent_id is None:
         raise DatasetNotFound(f"There is no dataset {dataset_id}.")
