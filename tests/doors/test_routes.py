@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Caller, MakeCaller, make_agent, wait_for
+from conftest import Caller, MakeCaller, fund, make_agent, wait_for
 from gristmill.base.db import Database
 from gristmill.base.ids import uuid7
 from gristmill.ledger import payment_store
@@ -35,6 +35,7 @@ class World:
     payment: str
     file: str
     mapping: str
+    job: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Line:
     teammate: int | None = None
     """None: the same as the owner."""
     stranger: int | str = 404
+    nobody: int = 401
+    file: bytes | None = None
+    """Sent as a form instead of JSON."""
 
 
 def lines() -> list[Line]:
@@ -89,6 +93,21 @@ def lines() -> list[Line]:
         Line("GET", "/api/v1/agents/{agent}/inventories/{file}/content"),
         Line("GET", "/api/v1/agents/{agent}/inventories/{file}/rejects"),
         Line("DELETE", "/api/v1/agents/{agent}/inventories/{file}", None, usage),
+        Line("POST", "/api/v1/batch/enrich/upload", nobody=201, stranger="own", file=b"company,city\nAcme,Tampa\n"),
+        Line("GET", "/api/v1/batch/enrich", stranger="own"),
+        Line("GET", "/api/v1/batch/enrich/{job}"),
+        Line("GET", "/api/v1/batch/enrich/{job}/preview"),
+        Line("GET", "/api/v1/batch/enrich/{job}/quote"),
+        Line("GET", "/api/v1/batch/enrich/{job}/mapping"),
+        Line("PATCH", "/api/v1/batch/enrich/{job}/mapping", {"fields": {}}),
+        Line("GET", "/api/v1/batch/enrich/{job}/rejects"),
+        Line("GET", "/api/v1/batch/enrich/{job}/download.csv"),
+        Line("GET", "/api/v1/batch/enrich/{job}/rows"),
+        Line("POST", "/api/v1/batch/enrich/{job}/link", {"upload_token": "guessed"}),
+        Line("POST", "/api/v1/batch/enrich/{job}/start"),
+        Line("GET", "/api/v1/batch/enrich/{job}/rows/1"),
+        Line("GET", "/api/v1/batch/enrich/{job}/rows/1/events"),
+        Line("POST", "/api/v1/batch/enrich/{job}/resume"),
         Line("POST", "/api/v1/agents/{agent}/batch_executions", {"items": [{"n": 1}]}),
         Line("GET", "/api/v1/agents/{agent}/batch_executions"),
         Line("POST", "/api/v1/agents/{agent}/batch_executions/quote", {"items": [{"n": 1}]}),
@@ -138,6 +157,8 @@ def fill(value: Any, world: World) -> Any:
 
 def ask(caller: Caller | httpx.Client, line: Line, world: World) -> httpx.Response:
     client = caller if isinstance(caller, httpx.Client) else caller.client
+    if line.file is not None:
+        return client.request(line.method, line.path, files={"file": ("leads.csv", line.file)})
     return client.request(line.method, fill(line.path, world), json=fill(line.body, world))
 
 
@@ -155,7 +176,10 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     upload = {"name": "rows.csv", "file_base64": "YSxiCjEsMgo="}
     file = owner.post(f"/api/v1/agents/{agent.id}/inventories", upload).json()
     mapping = owner.post("/api/v1/mappings/propose", {"csv_data": "owner's,columns\n1,2\n"}).json()["fingerprint"]
-    ids = (source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"], mapping)
+    fund(database, owner.organization_id, 20_000_000)
+    leads = {"file": ("leads.csv", b"company,city\nAcme,Tampa\n")}
+    job = owner.post("/api/v1/batch/enrich/upload", files=leads).json()
+    ids = (source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"], mapping, job["id"])
     return World(agent.id, *ids)
 
 
@@ -180,6 +204,7 @@ def test_every_route_has_a_line(anyone: httpx.Client) -> None:
         plain = path.replace("{slug}", "echo").replace("{kind}", "csv")
         for long, short in names.items():
             plain = plain.replace(f"{{{long}}}", f"{{{short}}}")
+        plain = plain.replace("/enrich/{batch}", "/enrich/{job}").replace("{row_number}", "1")
         routes |= {(method.upper(), plain) for method in methods}
     assert {(line.method, line.path) for line in lines()} == routes
 
@@ -188,8 +213,9 @@ def test_who_gets_what(world: World, owner: Caller, teammate: Caller, stranger: 
     for line in lines():
         where = f"{line.method} {line.path}"
         nobody = ask(anyone, line, world)
-        assert nobody.status_code == 401, where
-        assert nobody.headers["content-type"] == "application/problem+json", where
+        assert nobody.status_code == line.nobody, where
+        if line.nobody == 401:
+            assert nobody.headers["content-type"] == "application/problem+json", where
 
         foreign = ask(stranger, line, world)
         expected = OK if line.stranger == "own" else {line.stranger}
@@ -205,7 +231,7 @@ def test_who_gets_what(world: World, owner: Caller, teammate: Caller, stranger: 
 
         mine = ask(owner, line, world)
         fine = {*OK, 409} if line.method == "DELETE" or "pause" in line.path or "resume" in line.path else OK
-        fine |= {422, 409} if line.path.endswith(("/test", "/cancel")) else set()
+        fine |= {422, 409} if line.path.endswith(("/test", "/cancel", "/link")) else set()
         assert mine.status_code in fine, f"{where}: the owner got {mine.status_code} {mine.text[:500]}"
 
 

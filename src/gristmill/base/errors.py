@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gristmill.base.conceal import redact
 
@@ -129,11 +129,13 @@ class PluginError(Exception):
         code: str = "agent_error",
         retry_after_s: float | None = None,
         throttled: bool = False,
+        trace: dict[str, Any] | None = None,
     ) -> None:
-        """`throttled` asks the runner to lower the shared concurrency of this provider."""
+        """`throttled` asks the runner to lower this provider's shared concurrency; `trace` is kept with the row."""
         self.message = redact(message)
         super().__init__(self.message)
         self.permanent = permanent
         self.code = code
         self.retry_after_s = retry_after_s
         self.throttled = throttled
+        self.trace = trace

@@ -2,7 +2,16 @@
 
 from gristmill.batches.export import FORMATS, export
 from gristmill.batches.intake import rows_of_items, rows_of_ndjson
-from gristmill.batches.model import Batch, BatchRow, FailureGroup, Receipt, RowDetail, WrongState
+from gristmill.batches.model import (
+    Batch,
+    BatchRow,
+    FailureGroup,
+    Receipt,
+    RowDetail,
+    RowNotFound,
+    RowStatus,
+    WrongState,
+)
 from gristmill.batches.service import (
     Order,
     RetryOrder,
@@ -21,6 +30,7 @@ from gristmill.batches.service import (
     result_columns,
     resume,
     retry,
+    row_charges,
     row_detail,
 )
 
@@ -33,6 +43,8 @@ __all__ = [
     "Receipt",
     "RetryOrder",
     "RowDetail",
+    "RowNotFound",
+    "RowStatus",
     "WrongState",
     "cancel",
     "create",
@@ -50,6 +62,7 @@ __all__ = [
     "result_columns",
     "resume",
     "retry",
+    "row_charges",
     "row_detail",
     "rows_of_items",
     "rows_of_ndjson",

@@ -180,6 +180,15 @@ def judge(row: Claimed, outcome: RowResult | PluginError, elapsed_ms: int, limit
     )
 
 
+def _trace(facts: dict[str, Any] | None) -> str | None:
+    """The trace of a failure as it is kept; none when it can't be."""
+    try:
+        text = jsons.dumps(facts) if facts else b""
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return text.decode() if 0 < len(text) <= TRACE_BYTES_MAX else None
+
+
 def column_names(value: dict[str, Any]) -> tuple[str, ...]:
     """Names of a result's columns once it is flattened."""
     nested = any(isinstance(item, dict | list) for item in value.values())
@@ -200,6 +209,7 @@ def _failed(row: Claimed, reason: PluginError, elapsed_ms: int, limits: CallLimi
         .decode()[:ERROR_CHARS_MAX],
         duration_ms=elapsed_ms,
         wait_s=backoff_s(limits.retry, tries, reason.retry_after_s) if again else None,
+        trace=_trace(reason.trace),
         throttled=reason.throttled,
         retry_after_s=reason.retry_after_s if reason.throttled else None,
     )

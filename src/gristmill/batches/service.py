@@ -379,6 +379,11 @@ def row_detail(tx: Tx, organization_id: int, row_id: UUID) -> RowDetail:
     )
 
 
+def row_charges(tx: Tx, organization_id: int, batch_id: UUID, row_number: int) -> list[dict[str, Any]]:
+    """A row's moves in the ledger, oldest first: kind, micro-USD, key and time."""
+    return store.row_charges(tx, organization_id, batch_id, row_number)
+
+
 def failures(tx: Tx, organization_id: int, batch_id: UUID) -> list[FailureGroup]:
     """Failed rows by cause, most frequent first."""
     get(tx, organization_id, batch_id)

@@ -223,12 +223,26 @@ class Hunt:
         """A match, or nothing; a trouble where trying again may find more, or where nothing may be a lie."""
         worth_another = [error for error in self.troubles if not error.permanent]
         if worth_another and not self.call.last and self._lacking(self.rules.coverage):
-            raise _together(worth_another)
+            raise self._failed(worth_another)
         if self.troubles and not self.graph.matched:
-            raise _together(worth_another or self.troubles)
+            raise self._failed(worth_another or self.troubles)
         cost = cost_of(self.calls, self.rules.match_micro_usd, self.rules.ceiling_micro_usd)
         self._step("done", matched=self.graph.matched, confidence=self.graph.confidence)
         return RowResult(self.graph.result() if self.graph.matched else None, cost, trace_of(self))
+
+    def _failed(self, errors: Sequence[PluginError]) -> PluginError:
+        """One failure for a row whose providers failed: the first one's words, the longest wait."""
+        first = errors[0]
+        waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
+        self._step("done", matched=False, failed=first.code)
+        return PluginError(
+            first.message,
+            permanent=all(error.permanent for error in errors),
+            code=first.code,
+            retry_after_s=max(waits, default=None),
+            throttled=any(error.throttled for error in errors),
+            trace=trace_of(self),
+        )
 
     def _step(self, what: str, **facts: Any) -> None:
         """One line of the trace: kept for later, and shown to whoever watches."""
@@ -282,19 +296,6 @@ def fitted(trace: dict[str, Any], bytes_max: int = 15_000) -> dict[str, Any]:
 
 def _shown(fact: Fact) -> dict[str, Any]:
     return {"kind": fact.kind, **fact.value, "confidence": round(fact.confidence, 4)}
-
-
-def _together(errors: Sequence[PluginError]) -> PluginError:
-    """One failure for a row whose providers failed: the first one's words, the longest wait."""
-    first = errors[0]
-    waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
-    return PluginError(
-        first.message,
-        permanent=all(error.permanent for error in errors),
-        code=first.code,
-        retry_after_s=max(waits, default=None),
-        throttled=any(error.throttled for error in errors),
-    )
 
 
 def _digest(fingerprint: str, key: Any) -> bytes:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from gristmill.agents import InputField
+from gristmill.base.errors import Error, Invalid, NotFound
 
 FactKind = Literal["contact", "phone", "email", "entity", "address"]
 LISTS: dict[FactKind, str] = {
@@ -138,3 +141,221 @@ class ProviderCall:
 def cost_of(calls: Sequence[ProviderCall], match_micro_usd: int, ceiling_micro_usd: int) -> int:
     """What a matched row costs: the fee for a match and the prices of its calls, never above the ceiling."""
     return min(match_micro_usd + sum(call.price_micro_usd for call in calls), ceiling_micro_usd)
+
+
+JobStatus = Literal["uploaded", "queued", "running", "paused", "completed", "failed", "cancelled"]
+"""`uploaded` until it is started for the first time; then the batch's status."""
+
+
+class JobNotFound(NotFound):
+    """There is no such enrichment job."""
+
+
+class TokenUnknown(Error):
+    """The upload token is unknown, used, or has expired."""
+
+    code = "unauthenticated"
+
+
+class UploadRefused(Invalid):
+    """The file can't be enriched."""
+
+
+class TooManyUploads(Error):
+    """Too many uploads without a key wait to be linked; come again later, or send a key."""
+
+    code = "rate_limited"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnUse:
+    """Which columns feed a field of the leads."""
+
+    columns: list[str]
+    """Names, in the order in which they are joined; empty when none does."""
+    confidence: float
+    """0 to 1."""
+    stage: str
+    """What settled it: `obvious` headers, `cache`, `evidence`, `model`, or a `person`."""
+    samples: list[str]
+    """Up to three values, as the field gets them."""
+    pass_rate: float | None
+    """Share of the sampled values that look right."""
+    reasons: list[str]
+    runner_up: list[str]
+    """The next best columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLabel:
+    """Columns that name a lead for a person."""
+
+    primary_column: str | None
+    location_columns: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JobMapping:
+    """How the columns of a file become leads."""
+
+    fields: dict[str, ColumnUse]
+    variants: list[str]
+    """Columns that feed no field and are tried when a first pass finds little."""
+    columns: list[str]
+    """All columns of the file."""
+    chat_label: ChatLabel
+
+
+@dataclass(frozen=True, slots=True)
+class UploadReceipt:
+    """Every record of the file, and every stored row, accounted for."""
+
+    lines: int
+    """Records of the file: header + preamble + rows + rejects + blank."""
+    header: int
+    preamble: int
+    rows: int
+    rejects: int
+    """Records that are no rows; they can be downloaded with line and reason."""
+    blank: int
+    stored: int
+    """Rows stored: pending + skipped + duplicate + failed."""
+    pending: int
+    skipped: int
+    """Beyond `row_limit`."""
+    duplicate: int
+    """The same lead as an earlier row: hunted and billed once."""
+    failed: int
+    """Rows with neither a company nor enough of an address."""
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuote:
+    """What a job will cost at most, before it starts."""
+
+    rows_to_run: int
+    price_usd: str
+    """Held for each row while it runs; a match costs this at most, a row without one nothing."""
+    cost_usd_max: str
+    cost_micro_usd_max: int
+    available_usd: str
+    min_balance_usd: str
+    """What the free balance must be for a start."""
+    missing_usd: str
+    """What lacks of that; zero when it may start."""
+    rows_covered: int
+    """Rows that the free balance pays for even if each costs the most."""
+    topup_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An uploaded lead file on its way through enrichment. It shows counts only, never a name or a number."""
+
+    id: UUID
+    status: JobStatus
+    reason: str | None
+    """Why it is paused: `user`, `balance`, `budget`, `failures`."""
+    message: str
+    file_name: str
+    agent_id: int | None
+    """Null until an anonymous upload is linked."""
+    linked: bool
+    expires_at: datetime | None
+    """When an upload that nobody linked is deleted."""
+    process_limit: int | None
+    file_row_count: int
+    stored_row_count: int
+    row_count: int
+    """Rows within the limit, each different lead once: stored rows but skipped and duplicate ones."""
+    pending: int
+    running: int
+    succeeded: int
+    empty: int
+    failed: int
+    skipped: int
+    duplicate: int
+    cancelled: int
+    spent_usd: str
+    spent_micro_usd: int
+    held_usd: str
+    price_usd: str
+    budget_usd: str | None
+    mapping: dict[str, list[str]]
+    """Field -> columns; the evidence is at `/mapping`."""
+    rate_per_s: float | None
+    eta_s: float | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an enrichment has found so far, in counts."""
+
+    id: UUID
+    status: JobStatus
+    rows: int
+    processed: int
+    matched: int
+    empty: int
+    failed: int
+    skipped: int
+    duplicate: int
+    people: int
+    phones: int
+    emails: int
+    entities: int
+    addresses: int
+    spent_usd: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowReceipt:
+    """What one row was asked, what it cost, and why."""
+
+    input_hash: str
+    """Of everything the hunt goes by: equal hashes are one lead."""
+    calls: list[ProviderCall]
+    provider_cost_usd: str
+    """Prices of the calls that were made for this row."""
+    provider_calls: int
+    """Calls that were made; a remembered answer is none."""
+    cache_hits: int
+    price_rule: str
+    held_usd: str
+    """What was set aside for it."""
+    charged_usd: str
+    charged_micro_usd: int
+    refunded_usd: str
+    refund_reason: str | None
+    """`no_match`, `failed`, `below_ceiling`; `duplicate` or `reused` when nothing had to be held; null when all of it
+    was charged or it has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One lead of a job, as lists show it."""
+
+    row_number: int
+    status: str
+    chat_title: str
+    matched: bool
+    spent_usd: str
+    duplicate_of: int | None
+    error_code: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRowDetail:
+    """One lead with all that is known of its hunt."""
+
+    row: JobRow
+    lead: dict[str, Any]
+    result: dict[str, Any] | None
+    steps: list[dict[str, Any]]
+    """The trace of the hunt; of a row that runs, what can be seen of it so far."""
+    receipt: RowReceipt

@@ -15,7 +15,7 @@ from gristmill.ledger.model import (
     RowHold,
     local_path,
 )
-from gristmill.ledger.payments import PAYMENT_HEADER, enabled, pay, response_headers, too_low, warm_up
+from gristmill.ledger.payments import PAYMENT_HEADER, enabled, pay, response_headers, too_low, topup_url, warm_up
 from gristmill.ledger.service import balance, entries, hold_rows, lock_available, on_money, settle_rows, top_up
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "settle_rows",
     "too_low",
     "top_up",
+    "topup_url",
     "warm_up",
 ]

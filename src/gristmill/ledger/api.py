@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -227,11 +226,10 @@ def mint_key(body: KeyMint, request: Request, call: AdminCall, once: OnceGuard) 
 def _connection(request: Request, call: Call, back: str | None) -> dict[str, Any]:
     current = shared(request).settings
     path = None if back is None else local_path(back)
-    suffix = "" if path is None else f"&return={quote(path, safe='')}"
     return {
         "balance": service.balance(call.tx, call.organization_id),
         "min_balance_usd": current.batch_enrich_min_balance_usd,
-        "topup_url": payments.TOPUP_PATH + suffix,
+        "topup_url": payments.topup_url(path or ""),
         "return_path": path,
         "x402": payments.enabled(current),
         "admin_credit": current.admin_credit and call.actor.scope == "admin" and call.actor.agent_id is None,

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from gristmill.base.config import Settings
@@ -54,7 +55,7 @@ def warm_up(settings: Settings) -> None:
         threading.Thread(target=_terms, name="x402-warm-up", daemon=True).start()
 
 
-def too_low(settings: Settings, *, available: int, needed: int, what: str, url: str) -> BalanceTooLow:
+def too_low(settings: Settings, *, available: int, needed: int, what: str, url: str, back: str = "") -> BalanceTooLow:
     """The refusal of a call that the balance does not cover: what is missing, where to top up, how to pay at once."""
     missing = needed - available
     error = BalanceTooLow(
@@ -63,13 +64,18 @@ def too_low(settings: Settings, *, available: int, needed: int, what: str, url: 
         needed_usd=usd(needed),
         missing_usd=usd(missing),
         missing_micro_usd=missing,
-        topup_url=TOPUP_PATH,
+        topup_url=topup_url(back),
     )
     if enabled(settings):
         amount = max(missing, parse_usd(settings.x402_min_usd, "GRISTMILL_X402_MIN_USD"))
         headers = _terms().payment_required_headers(settings, amount, url=url, description=what, error=error.message)
         error.headers = headers
     return error
+
+
+def topup_url(back: str) -> str:
+    """Where money is added, and where it leads back to."""
+    return f"{TOPUP_PATH}&return={quote(back, safe='')}" if back else TOPUP_PATH
 
 
 def required(settings: Settings, amount: int, *, what: str, url: str) -> PaymentRequired:
