@@ -23,6 +23,7 @@ from gristmill.batches.api import router as batches_router
 from gristmill.datasets.api import router as datasets_router
 from gristmill.doors.metrics import database_metrics
 from gristmill.doors.pages import router as pages_router
+from gristmill.enrich.api import router as enrich_router
 from gristmill.events.api import router as events_router
 from gristmill.events.people.api import router as people_router
 from gristmill.identity.api import router as identity_router
@@ -68,6 +69,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     for router in (
         ledger_router,
         batches_router,
+        enrich_router,
         agents_router,
         datasets_router,
         sources_router,
