@@ -2,26 +2,19 @@
 
 Other rooms look into datasets by `ask` (a question from an edge, whole) or, inside of their own transaction,
 `embedders_of` and `embed_question` before it and `search` in it; by `query` (one guarded SELECT), `record_rows`,
-`live_version` and `embed_texts`. What needs NumPy is loaded when it is first asked for.
+`live_version` and `embed_texts`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gristmill.datasets.model import Answer, Dataset, DatasetNotFound, Hit, NoVectorSearch
+from gristmill.datasets.model import Answer, Dataset, DatasetNotFound, Hit, NoVectorSearch, Question, SearchResult
+from gristmill.datasets.questions import ask, embed_question, embed_texts, embedders_of
 from gristmill.datasets.service import Changes, Scope, get, list_datasets, live_version, process, record_rows
 
 if TYPE_CHECKING:
-    from gristmill.datasets.query import query
-    from gristmill.datasets.search import (
-        Question,
-        SearchResult,
-        ask,
-        embed_question,
-        embed_texts,
-        embedders_of,
-        search,
-    )
+    from gristmill.datasets.querying import query
+    from gristmill.datasets.searching import search
 
 __all__ = [
     "Answer",
@@ -46,17 +39,10 @@ __all__ = [
     "search",
 ]
 
-_LATER = {
-    "query": "query",
-    **dict.fromkeys(
-        ("Question", "SearchResult", "ask", "embed_question", "embed_texts", "embedders_of", "search"), "search"
-    ),
-}
-"""Name -> module that is imported when the name is asked for."""
-
 
 def __getattr__(name: str) -> Any:
-    """Load what is heavy. Raises `AttributeError`."""
-    if name not in _LATER:
+    """Load what is heavy when it is asked for. Raises `AttributeError`."""
+    module = {"query": "querying", "search": "searching"}.get(name)
+    if module is None:
         raise AttributeError(name)
-    return getattr(import_module(f"gristmill.datasets.{_LATER[name]}"), name)
+    return getattr(import_module(f"gristmill.datasets.{module}"), name)

@@ -48,11 +48,13 @@ from gristmill.datasets.model import (
     Draft,
     FileType,
     Plan,
+    Question,
     RecordView,
     Sent,
     TemplateOptions,
     Version,
 )
+from gristmill.datasets.questions import ask
 from gristmill.datasets.service import Changes, Scope
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceOfStream, open_call
 
@@ -493,8 +495,6 @@ def download_errors(agent_id: Id, dataset_id: Id, request: Request) -> Streaming
 @route("POST", "/search", summary="Search an agent's datasets", responses=problem_responses(403, 404, 502, 503))
 async def search_datasets(agent_id: Id, body: SearchBody, request: Request) -> SearchAnswer:
     """Records that answer a question, by meaning and by words, each with its key, row and the words marked."""
-    from gristmill.datasets.search import Question, ask  # noqa: PLC0415 - NumPy takes a while to load
-
     started = time.perf_counter()
     scope = await asyncio.to_thread(_admit, request, agent_id, write=False)
     question = Question(body.query, body.top_k, body.mode, body.dataset_ids, body.filter)
@@ -511,7 +511,7 @@ async def search_datasets(agent_id: Id, body: SearchBody, request: Request) -> S
 @route("POST", "/query", summary="Query a dataset by SQL", responses=problem_responses(403, 404, 409, 504))
 def query_dataset(agent_id: Id, body: QueryBody, request: Request) -> Answer:
     """One SELECT over the records of a dataset, for exact counts and sums; guarded, read-only, bounded in time."""
-    from gristmill.datasets.query import query  # noqa: PLC0415 - only this route needs the SQL parser
+    from gristmill.datasets.querying import query  # noqa: PLC0415 - only this route needs the SQL parser
 
     scope = _admit(request, agent_id, write=False)
     database = shared(request).database

@@ -285,6 +285,34 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What is looked for."""
+
+    text: str
+    top_k: int = 10
+    mode: Mode = "hybrid"
+    dataset_ids: Sequence[int] | None = None
+    """None: all of the agent's."""
+    filter: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A dataset that was searched."""
+
+    dataset_id: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Records that answer a question, best first."""
+
+    hits: list[Hit]
+    datasets: list[Searched]
+
+
+@dataclass(frozen=True, slots=True)
 class Citation:
     """Where a row of an answer comes from."""
 

@@ -1,13 +1,11 @@
-"""Searching: a question to the records that answer it, by meaning and by words.
+"""Searching: a question to the records that answer it, by meaning and by words, in one transaction.
 
-A question is embedded before a transaction is open (`embed_question`), then everything is looked up in one (`search`).
-Both sides give their best chunks, which are fused; a filter is turned into the set of ordinals that may be found
-before either side looks.
+Both sides give their best chunks, which are fused; a filter is turned into the set of ordinals that may be found before
+either side looks. What comes before, embedding the question, is in questions.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,22 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gristmill.base.config import Settings
-from gristmill.base.db import Database, Tx
+from gristmill.base.db import Tx
 from gristmill.base.errors import Invalid
 from gristmill.datasets import build_store, filters, rows_store, search_store, vectors_store
-from gristmill.datasets.embedders import EmbedderContext, embedders, parse_config
 from gristmill.datasets.model import (
     FUSION_DEPTH,
     DatasetColumn,
-    DatasetNotFound,
-    EmbedderChoice,
     Hit,
-    Mode,
     NoVectorSearch,
+    Question,
+    Searched,
+    SearchResult,
     columns_from,
 )
 from gristmill.datasets.postings import Corpus, Found, Mask, Place, Posting, fuse, merge, rank
+from gristmill.datasets.questions import rows_of
 from gristmill.datasets.survey import pack, unpack
 from gristmill.datasets.words import highlight, places, question_words
 
@@ -45,38 +42,8 @@ SPARSE_SHARE = 0.02
 MAPS_BYTES_MAX = 64 * 1024**2
 """Bits and lengths of versions that are kept in memory."""
 STEMS_MAX = 50_000
-QUESTIONS_KEPT = 1_000
-"""Vectors of questions that are kept in memory."""
 TERMS_MAX = 64
 """Different words of a question that are looked up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is looked for."""
-
-    text: str
-    top_k: int = 10
-    mode: Mode = "hybrid"
-    dataset_ids: Sequence[int] | None = None
-    """None: all of the agent's."""
-    filter: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Searched:
-    """A dataset that was searched."""
-
-    dataset_id: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Records that answer a question, best first."""
-
-    hits: list[Hit]
-    datasets: list[Searched]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,87 +83,6 @@ class _Searchable:
     """What the filter leaves of the members."""
 
 
-# Before the transaction
-
-
-def embedders_of(
-    tx: Tx, organization_id: int, agent_id: int, dataset_ids: Sequence[int] | None
-) -> list[EmbedderChoice]:
-    """What made the vectors of an agent's datasets. Raises `DatasetNotFound` for an id that is not the agent's."""
-    rows = _rows(tx, organization_id, agent_id, dataset_ids)
-    found = {repr(row["embedder"]): EmbedderChoice(**row["embedder"]) for row in rows}
-    return list(found.values())
-
-
-_questions: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
-_questions_lock = threading.Lock()
-
-
-async def embed_question(
-    settings: Settings, database: Database, organization_id: int, choices: Sequence[EmbedderChoice], text: str
-) -> dict[str, NDArray[np.float32]]:
-    """The question's vector by each model. Raises `PluginError` of an embedder; no transaction may be open."""
-    vectors: dict[str, NDArray[np.float32]] = {}
-    for choice in choices:
-        embedder = embedders.get(choice.kind)
-        config = parse_config(embedder, choice.config)
-        context = EmbedderContext(settings, organization_id, database)
-        name = embedder.model(config, context).name
-        with _questions_lock:
-            known = _questions.get((name, text))
-        if known is None:
-            async with embedder.open(config, context) as encode:
-                known = (await encode([text]))[0]
-            with _questions_lock:
-                _questions[name, text] = known
-                while len(_questions) > QUESTIONS_KEPT:
-                    _questions.popitem(last=False)
-        vectors[name] = known
-    return vectors
-
-
-async def embed_texts(
-    settings: Settings,
-    texts: Sequence[str],
-    *,
-    choice: EmbedderChoice | None = None,
-    organization_id: int = 0,
-    database: Database | None = None,
-) -> NDArray[np.float32]:
-    """Vectors of length 1 of any texts, one line each, by an embedder or the installation's usual one.
-
-    Raises `PluginError` of the embedder; no transaction may be open. `database` is needed for one with a secret.
-    """
-    wanted = choice or EmbedderChoice(settings.embedder)
-    embedder = embedders.get(wanted.kind)
-    config = parse_config(embedder, wanted.config)
-    async with embedder.open(config, EmbedderContext(settings, organization_id, database)) as encode:
-        return await encode(list(texts))
-
-
-async def ask(
-    database: Database, settings: Settings, organization_id: int, agent_id: int, question: Question
-) -> SearchResult:
-    """The whole of it, for an edge: look, embed, search. Raises what `embed_question` and `search` raise."""
-
-    def look() -> list[EmbedderChoice]:
-        with database.tx(organization_id) as tx:
-            return embedders_of(tx, organization_id, agent_id, question.dataset_ids)
-
-    def find(vectors: Mapping[str, NDArray[np.float32]]) -> SearchResult:
-        with database.tx(organization_id) as tx:
-            return search(tx, organization_id, agent_id, question, vectors)
-
-    if question.mode == "keyword":
-        return await asyncio.to_thread(find, {})
-    choices = await asyncio.to_thread(look)
-    vectors = await embed_question(settings, database, organization_id, choices, question.text)
-    return await asyncio.to_thread(find, vectors)
-
-
-# In the transaction
-
-
 def search(
     tx: Tx, organization_id: int, agent_id: int, question: Question, vectors: Mapping[str, NDArray[np.float32]]
 ) -> SearchResult:
@@ -204,7 +90,7 @@ def search(
 
     Raises `DatasetNotFound`, `Invalid` for a filter that does not fit, `NoVectorSearch`.
     """
-    rows = _rows(tx, organization_id, agent_id, question.dataset_ids)
+    rows = rows_of(tx, organization_id, agent_id, question.dataset_ids)
     found = [_open(tx, organization_id, row) for row in rows if row["chunks"]]
     if question.filter:
         _narrow(tx, found, question.filter)
@@ -222,14 +108,6 @@ def search(
     best = _best_of_records(by_id, scores, question.top_k)
     hits = _hits(tx, organization_id, by_id, best, frozenset(terms))
     return SearchResult(hits, [Searched(row["id"], row["version"]) for row in rows])
-
-
-def _rows(tx: Tx, organization_id: int, agent_id: int, dataset_ids: Sequence[int] | None) -> list[dict[str, Any]]:
-    rows = search_store.list_searchable(tx, organization_id, agent_id, dataset_ids)
-    missing = set(dataset_ids or ()) - {row["id"] for row in rows}
-    if missing:
-        raise DatasetNotFound(f"Agent {agent_id} has no dataset {min(missing)}.")
-    return [row for row in rows if row["version"] is not None]
 
 
 @dataclass(slots=True)
