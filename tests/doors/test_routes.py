@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from conftest import Caller, MakeCaller, fund, make_agent, wait_for
+from gristmill import events
 from gristmill.base.db import Database
 from gristmill.base.ids import uuid7
 from gristmill.ledger import payment_store
@@ -36,6 +37,11 @@ class World:
     file: str
     mapping: str
     job: str
+    webhook: str
+    event: str
+    channel: str
+    item: str
+    notice: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,36 @@ def lines() -> list[Line]:
         Line("POST", "/api/v1/api_keys/{key}/rotate", {}, usage),
         Line("DELETE", "/api/v1/api_keys/{key}", None, usage),
         Line("GET", "/api/v1/events", stranger="own"),
+        Line("GET", "/api/v1/event_types", stranger="own"),
+        Line("GET", "/api/v1/webhooks", None, usage, "own"),
+        Line("POST", "/api/v1/webhooks", {"url": "https://e.example.com", "event_types": ["*"]}, usage, "own"),
+        Line("GET", "/api/v1/webhooks/{webhook}", None, usage),
+        Line("PATCH", "/api/v1/webhooks/{webhook}", {"description": "M"}, usage),
+        Line("POST", "/api/v1/webhooks/{webhook}/rotate", {}, usage),
+        Line("POST", "/api/v1/webhooks/{webhook}/test", None, usage),
+        Line("GET", "/api/v1/webhooks/{webhook}/deliveries", None, usage),
+        Line("GET", "/api/v1/webhooks/{webhook}/deliveries/{event}", None, usage),
+        Line("POST", "/api/v1/webhooks/{webhook}/deliveries/{event}/replay", None, usage),
+        Line("POST", "/api/v1/webhooks/{webhook}/replay", {"since": "2026-01-01T00:00:00Z"}, usage),
+        Line("DELETE", "/api/v1/webhooks/{webhook}", None, usage),
+        Line("GET", "/api/v1/callback_secret", None, usage, "own"),
+        Line("POST", "/api/v1/callback_secret/rotate", None, usage, "own"),
+        Line("GET", "/api/v1/channel_types", stranger="own"),
+        Line("GET", "/api/v1/agents/{agent}/channels", None, usage),
+        Line(
+            "POST",
+            "/api/v1/agents/{agent}/channels",
+            {"type": "WEBHOOK", "config": {"url": "https://e.example.com"}},
+            usage,
+        ),
+        Line("GET", "/api/v1/agents/{agent}/channels/{channel}", None, usage),
+        Line("PATCH", "/api/v1/agents/{agent}/channels/{channel}", {"name": "M"}, usage),
+        Line("POST", "/api/v1/agents/{agent}/channels/{channel}/test", None, usage),
+        Line("DELETE", "/api/v1/agents/{agent}/channels/{channel}", None, usage),
+        Line("GET", "/api/v1/agents/{agent}/pending"),
+        Line("POST", "/api/v1/agents/{agent}/pending/{item}/resolve", {"decision": "done"}, usage),
+        Line("GET", "/api/v1/pending", stranger="own"),
+        Line("POST", "/api/v1/pending/{notice}/resolve", None, usage),
         Line("GET", "/api/v1/secrets", None, usage, "own"),
         Line("POST", "/api/v1/secrets", {"name": "N", "values": {"token": "N"}}, usage, "own"),
         Line("GET", "/api/v1/secrets/{secret}", None, usage),
@@ -180,7 +216,22 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     leads = {"file": ("leads.csv", b"company,city\nAcme,Tampa\n")}
     job = owner.post("/api/v1/batch/enrich/upload", files=leads).json()
     ids = (source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"], mapping, job["id"])
-    return World(agent.id, *ids)
+    return World(agent.id, *ids, *make_receivers(database, owner, agent.id))
+
+
+def make_receivers(database: Database, owner: Caller, agent_id: int) -> tuple[str, str, str, str, str]:
+    """A webhook that is owed an event, a channel, and two pending items."""
+    hook = owner.post("/api/v1/webhooks", {"url": "https://e.example.com", "event_types": ["dataset.*"]}).json()
+    channel = {"type": "WEBHOOK", "config": {"url": "https://e.example.com"}, "eventSubscriptions": ["on_pause"]}
+    made = owner.post(f"/api/v1/agents/{agent_id}/channels", channel).json()
+    organization_id = owner.organization_id
+    with database.tx(organization_id) as tx:
+        event_id = events.emit(tx, organization_id, "dataset.created", subject="dataset:1", data={})
+        items = [
+            events.file_pending(tx, organization_id, agent_id, "LOOK", message="x", facts={}, key=str(number)).id
+            for number in range(2)
+        ]
+    return hook["webhook"]["id"], str(event_id), made["id"], str(items[0]), str(items[1])
 
 
 def make_payment(database: Database, owner: Caller) -> str:
@@ -197,6 +248,7 @@ def test_every_route_has_a_line(anyone: httpx.Client) -> None:
     names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key",
              "payment_id": "payment"}  # fmt: skip
     names |= {"secret_id": "secret", "inventory_id": "file", "fingerprint": "mapping"}
+    names |= {"webhook_id": "webhook", "event_id": "event", "channel_id": "channel", "item_id": "item"}
     routes = set()
     for path, methods in document["paths"].items():
         if not path.startswith("/api/"):
@@ -205,6 +257,7 @@ def test_every_route_has_a_line(anyone: httpx.Client) -> None:
         for long, short in names.items():
             plain = plain.replace(f"{{{long}}}", f"{{{short}}}")
         plain = plain.replace("/enrich/{batch}", "/enrich/{job}").replace("{row_number}", "1")
+        plain = plain.replace("/v1/pending/{item}", "/v1/pending/{notice}")
         routes |= {(method.upper(), plain) for method in methods}
     assert {(line.method, line.path) for line in lines()} == routes
 

@@ -39,11 +39,20 @@ class JudgedSockets:
     """The audit hook."""
 
     def __init__(self, egress: Egress) -> None:
+        self.refusal = ""
+        """What was refused last: the library keeps that to itself."""
         self._egress = egress
         self._named = {address for host in egress.allow for address in _addresses(host.rsplit(":", 1)[0])}
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         """Called by Python before it does what `event` says; what this raises prevents it."""
+        try:
+            self._check(event, args)
+        except EgressRefused as error:
+            self.refusal = error.message
+            raise
+
+    def _check(self, event: str, args: tuple[Any, ...]) -> None:
         if event in SOCKET_EVENTS:
             self._judge(args[1])
         elif event == "open" and not _is_ours(args[0]):
@@ -105,10 +114,11 @@ def main() -> int:
         print("Apprise does not know this URL.")  # noqa: T201 - the answer to the parent
         return EXIT_NOT_SENT
     sys.dont_write_bytecode = True
-    sys.addaudithook(JudgedSockets(Egress(frozenset(order["allow"]))))
+    judge = JudgedSockets(Egress(frozenset(order["allow"])))
+    sys.addaudithook(judge)
     if sender.notify(title=order["title"], body=order["text"]):
         return 0
-    print(redact(said.getvalue() or "Apprise did not say why."))  # noqa: T201 - the same
+    print(redact(judge.refusal or said.getvalue() or "Apprise did not say why."))  # noqa: T201 - the same
     return EXIT_NOT_SENT
 
 

@@ -52,6 +52,8 @@ GATHER_S = 0.02
 TROUBLE_S = 1.0
 """Pause after the database has failed."""
 RECONCILE_S = 10.0
+DRAIN_S = 5.0
+"""A draining worker waits this long for answers; what is unanswered then is sent again by another one."""
 SECRET_S_MAX = 300.0
 SECRETS_MAX = 2000
 
@@ -117,7 +119,9 @@ class Dispatcher:
             for held in self._held.values():
                 held.halted = True
             if self._tasks:
-                await asyncio.wait(self._tasks)
+                _, late = await asyncio.wait(self._tasks, timeout=DRAIN_S)
+                for task in late:
+                    task.cancel()
             while self._reports or self._held:
                 self._saved.clear()
                 await self._saved.wait()
