@@ -9,17 +9,19 @@ from fastapi.responses import RedirectResponse, Response
 
 from gristmill import agents
 from gristmill.base.http import Id, PageNumber
-from gristmill.doors.dashboard import agent_batch, agent_settings
+from gristmill.doors.dashboard import agent_batch, agent_settings, dataset_pages
 from gristmill.doors.dashboard.agent_tabs import TABS, Tab, show_tab
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 from gristmill.doors.dashboard.render import html
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-router.routes.extend(agent_batch.router.routes)
+for part in (agent_batch, dataset_pages):
+    router.routes.extend(part.router.routes)
 
 PER_PAGE = 50
 TABS.update(
     batch=Tab("batch", "Batch", agent_batch.values),
+    datasets=Tab("datasets", "Datasets", dataset_pages.values),
     settings=Tab("settings", "Settings", agent_settings.values),
 )
 FIRST = "batch"

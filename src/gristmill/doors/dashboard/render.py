@@ -54,6 +54,7 @@ def _environment() -> Environment:
         ended_rows=words.ended_rows,
         example_items=words.example_items,
         key_word=words.key_word,
+        dataset_words=words.DATASET_WORDS,
         delivery_words=words.DELIVERY_WORDS,
         receiver_words=words.RECEIVER_WORDS,
         row_words=words.ROW_WORDS,

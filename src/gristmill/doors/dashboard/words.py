@@ -129,6 +129,12 @@ DELIVERY_WORDS: dict[str, Word] = {
     "delivered": Word("Delivered", "ok"),
     "dead": Word("Dead", "bad"),
 }
+DATASET_WORDS: dict[str, Word] = {
+    "pending": Word("Waiting", "mute"),
+    "processing": Word("Processing", "info"),
+    "completed": Word("Completed", "ok"),
+    "failed": Word("Failed", "bad"),
+}
 RECEIVER_WORDS: dict[str, Word] = {
     "active": Word("Active", "ok"),
     "paused": Word("Paused", "warn"),
