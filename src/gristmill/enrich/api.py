@@ -16,7 +16,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from gristmill import inventory, ledger
+from gristmill import inventory, ledger, mapping
 from gristmill.base import jsons
 from gristmill.base.db import Tx
 from gristmill.base.errors import Error, FieldError, Invalid, Malformed, TooLarge
@@ -211,7 +211,9 @@ class _Upload:
         """Read, keep, store; the file goes again when anything of it fails."""
         state = shared(self.request)
         caller = self._caller()
-        prepared = service.prepare(state.settings, self.file)
+        prepared = service.prepare(
+            state.settings, self.file, lambda headers: self._recall(caller, headers), row_limit=self.form.row_limit
+        )
         stored = inventory.keep(state.settings, caller.organization_id, caller.agent_id, self.file)
         draft = Draft(self.name, {"kind": "upload"}, stored.key, stored.size_bytes, self.sha256, prepared.examined)
         budget = self.form.budget_usd
@@ -262,6 +264,13 @@ class _Upload:
             chosen = self.form.agent or call.actor.agent_id
             agent = service.lead_agent(call.tx, call.organization_id, state.settings, agent_id=chosen)
             return _Caller(call.organization_id, agent.id, anonymous=False)
+
+    def _recall(self, caller: _Caller, headers: str) -> mapping.Memory | None:
+        """What the agent was told or found out about files with these headers before."""
+        if caller.anonymous:
+            return None
+        with shared(self.request).database.tx(caller.organization_id) as tx:
+            return mapping.recall(tx, caller.organization_id, headers, agent_id=caller.agent_id)
 
     def _commit(self, work: Callable[[Tx], Uploaded], caller: _Caller) -> Response:
         if self.once is None:

@@ -13,7 +13,6 @@ from gristmill import mapping as columns_to_fields
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.enrich.model import HUNT_FIELDS, ChatLabel, ColumnUse, JobMapping, Lead, contact_id_of, lead_of
 from gristmill.mapping import ChatLabel as Label
-from gristmill.mapping import Evidence, FieldMapping
 from gristmill.mapping import Mapping as Columns
 from gristmill.tables import Dialect, read_table
 
@@ -67,30 +66,20 @@ def edited(
     places = {name: index for index, name in enumerate(columns.columns)}
     wrong: list[FieldError] = []
 
-    def indexes(where: str, names: Sequence[str]) -> tuple[int, ...]:
+    def indexes(where: str, names: Sequence[str]) -> list[int]:
         wrong.extend(FieldError(where, f"`{name}` is no column of the file") for name in names if name not in places)
-        return tuple(dict.fromkeys(places[name] for name in names if name in places))
+        return list(dict.fromkeys(places[name] for name in names if name in places))
 
-    found = dict(columns.fields)
-    for name, names in fields.items():
-        if name not in found:
-            wrong.append(FieldError(f"fields.{name}", f"is no field of a lead; there are: {', '.join(found)}"))
-            continue
-        before = found[name]
-        chosen = indexes(f"fields.{name}", names)
-        join = before.join if chosen == before.columns else ", " if name == "street" else " "
-        part = before.part if chosen == before.columns else ""
-        found[name] = FieldMapping(chosen, 1.0, Evidence(stage="person"), None, join, part)
-    used = {index for item in found.values() for index in item.columns}
-    kept = columns.variants if variants is None else indexes("variants", variants)
-    kept = tuple(index for index in kept if index not in used)
+    chosen = {name: indexes(f"fields.{name}", names) for name, names in fields.items()}
+    kept = None if variants is None else indexes("variants", variants)
     chat_label = columns.chat_label
     if label is not None:
         primary = indexes("chat_label.primary_column", [label[0]] if label[0] is not None else [])
-        chat_label = Label(primary[0] if primary else None, indexes("chat_label.location_columns", label[1]))
+        places_of = indexes("chat_label.location_columns", label[1])
+        chat_label = Label(primary[0] if primary else None, tuple(places_of))
     if wrong:
         raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5]), errors=tuple(wrong))
-    return replace(columns, fields=found, variants=kept, chat_label=chat_label, problem=problem_of(found))
+    return replace(columns_to_fields.edited(columns, chosen, kept), chat_label=chat_label)
 
 
 def with_samples(columns: Columns, dialect: Dialect, file: BinaryIO) -> Columns:
@@ -103,14 +92,6 @@ def with_samples(columns: Columns, dialect: Dialect, file: BinaryIO) -> Columns:
             seen = dict.fromkeys(value for row in rows if (value := row.get(name, "")))
             fields[name] = replace(item, evidence=replace(item.evidence, samples=tuple(seen)[:SAMPLES_SHOWN]))
     return replace(columns, fields=fields)
-
-
-def problem_of(fields: Mapping[str, FieldMapping]) -> str:
-    """Why leads can't be searched by these fields; empty when they can."""
-    found = {name for name, item in fields.items() if item.columns}
-    if "company" in found or ("street" in found and found & {"city", "zip"}):
-        return ""
-    return "No column holds a company name, nor enough of an address (a street with its city or zip)."
 
 
 def lead_rows(columns: Columns, records: Iterable[Sequence[str]]) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,6 @@ from gristmill import mapping, tables
 from gristmill.enrich.model import FactKind
 from gristmill.enrich.normalise import is_nothing
 from gristmill.mapping import Mapping as Columns
-from gristmill.mapping.propose import propose_for_rows
 
 _FAX = re.compile(r"(?i)\b(fax|telefax|telecopy|tty|tdd|pager)")
 _TITLE = re.compile(r"(?i)^(job[\s_-]*)?(title|role|position|function)$|(contact|dm|owner)[\s_-]*title")
@@ -76,7 +75,7 @@ def record_map(rows: Sequence[Mapping[str, Any]]) -> RecordMap:
     """Understand a dataset from some of its records: its columns are mapped as those of an uploaded lead file are."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     records = [[_text(row, name) for name in names] for row in rows]
-    columns = propose_for_rows(names, records)
+    columns = mapping.propose_for_rows(names, records)
     types = {name: tables.infer([record[place] for record in records], name) for place, name in enumerate(names)}
     main = [names[index] for key in ("number1", "number2") for index in columns.fields[key].columns]
     voice = [name for name in names if types[name] == "phone" and not _FAX.search(name)]

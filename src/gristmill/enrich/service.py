@@ -6,6 +6,7 @@ out of everybody's reach but the token's, and moves to whoever links it, in one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, BinaryIO
@@ -48,6 +49,10 @@ COLUMNS = ("contact_id", *HUNT_FIELDS, "search_variants", "chat_title")
 """Columns of a job's batch."""
 
 
+Recall = Callable[[str], mapping.Memory | None]
+"""Fingerprint of headers -> what is remembered of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """An upload that was read and can become a job."""
@@ -88,8 +93,10 @@ class Uploaded:
     expires_at: Any = None
 
 
-def prepare(settings: Settings, file: BinaryIO) -> Prepared:
-    """Read a whole upload and find out its columns. Takes no transaction; a model may be asked.
+def prepare(settings: Settings, file: BinaryIO, recall: Recall, *, row_limit: int | None) -> Prepared:
+    """Read a whole upload and find out its columns. No transaction is open, since a model may be asked.
+
+    `recall` gives what is remembered of tables with the same headers.
 
     Raises `Unreadable` for what is no table, `UploadRefused` for too many rows or none, and what the mapping raises
     when there is nothing to search by.
@@ -103,7 +110,8 @@ def prepare(settings: Settings, file: BinaryIO) -> Prepared:
         raise UploadRefused("The file has no rows.", errors=(FieldError("file", "has no rows"),))
     file.seek(0)
     table = tables.read_table(file, dialect=examined.dialect)
-    columns = mapping.propose_mapping(table)
+    model = mapping.model_of(settings, row_limit=row_limit)
+    columns = mapping.propose_mapping(table, cache=recall(table.fingerprint), llm=model)
     columns.require_lead()
     file.seek(0)
     return Prepared(examined, columns)
@@ -165,6 +173,8 @@ def create(
     table = tables.read_table(file, dialect=prepared.examined.dialect)
     order = _order(kept.id, wishes, draft.name)
     batch = batches.create(tx, organization_id, agent, order, leads.lead_rows(prepared.columns, table.records()))
+    if not anonymous:  # what strangers upload is remembered for nobody
+        mapping.remember(tx, organization_id, prepared.columns, agent_id=agent.id)
     token = identity.new_secret(TOKEN_PREFIX) if anonymous else None
     expires_at = tx.now + timedelta(hours=settings.enrich_anonymous_hours) if anonymous else None
     store.insert_job(
@@ -234,6 +244,7 @@ def link(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID, token
         to_organization_id=organization_id,
         agent=agent,
     )
+    mapping.remember(tx, organization_id, leads.from_json(found["mapping"]), agent_id=agent.id)
     inventory.move(tx, found["inventory_id"], to_organization_id=organization_id, agent_id=agent.id)
     store.update_owner(tx, batch_id, organization_id)
     return get(tx, organization_id, batch_id)
@@ -350,7 +361,10 @@ def columns_of(tx: Tx, organization_id: int, batch_id: UUID) -> tuple[Columns, S
 
 
 def remap(tx: Tx, organization_id: int, batch_id: UUID, columns: Columns, file: BinaryIO) -> Job:
-    """Read the file's rows anew by another mapping. Raises `WrongState` once the job was started."""
+    """Read the file's rows anew by a person's mapping, which is remembered for files with the same headers.
+
+    Raises `WrongState` once the job was started.
+    """
     columns.require_lead()
     row = _job(tx, organization_id, batch_id)
     stored = inventory.get(tx, organization_id, row["inventory_id"])
@@ -362,6 +376,11 @@ def remap(tx: Tx, organization_id: int, batch_id: UUID, columns: Columns, file: 
     order = _order(stored.id, Wishes(batch.name, row["process_limit"]), stored.inventory.name)
     batches.replace_rows(tx, organization_id, batch_id, agent, order, leads.lead_rows(columns, table.records()))
     store.update_mapping(tx, organization_id, batch_id, leads.to_json(columns))
+    if row["token_expires_at"] is None:
+        chosen = {name: item.columns for name, item in columns.fields.items()}
+        mapping.edit(
+            tx, organization_id, columns.fingerprint, mapping.LEAD, chosen, columns.variants, agent_id=batch.agent_id
+        )
     return get(tx, organization_id, batch_id)
 
 

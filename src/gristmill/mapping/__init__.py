@@ -22,7 +22,7 @@ from gristmill.mapping.model import (
     UnknownFields,
 )
 from gristmill.mapping.propose import SAMPLE_ROWS, propose_for_rows, propose_mapping
-from gristmill.mapping.service import edit, get, recall, remember
+from gristmill.mapping.service import edit, edited, get, recall, remember
 
 __all__ = [
     "LEAD",
@@ -42,6 +42,7 @@ __all__ = [
     "UnknownFields",
     "apply",
     "edit",
+    "edited",
     "get",
     "model_of",
     "propose_for_rows",

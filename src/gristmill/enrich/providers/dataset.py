@@ -8,7 +8,7 @@ company are all about that company.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,13 +16,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gristmill import datasets
 from gristmill.agents import RuntimeContext
 from gristmill.base.db import Database
 from gristmill.base.errors import Error, PluginError
-from gristmill.datasets.listing import record_rows
-from gristmill.datasets.model import Hit
-from gristmill.datasets.search import Question, ask
-from gristmill.datasets.service import Scope, row_of
 from gristmill.enrich.likeness import likeness
 from gristmill.enrich.model import Lead
 from gristmill.enrich.normalise import company_key, phones, street_key, zip_key
@@ -52,8 +49,8 @@ class Config(BaseModel):
 class _Candidate:
     """Records that speak of one company."""
 
-    identity: Mapping[str, str]
-    hits: list[Hit] = field(default_factory=list[Any])
+    identity: dict[str, str]
+    hits: list[datasets.Hit] = field(default_factory=list[Any])
 
 
 class DatasetProvider:
@@ -93,37 +90,35 @@ class _DatasetAsker:
         del query
 
     async def ask(self, query: Query) -> Finding:
-        database, agent_id = self._context.database, self._context.agent_id
+        context, config = self._context, self._config
+        database, agent_id = context.database, context.agent_id
         assert database is not None  # noqa: S101 - `wants` has seen it
         assert agent_id is not None  # noqa: S101 - the same
-        question = Question(
-            words_of(query), top_k=CANDIDATES, mode=self._config.mode, dataset_ids=self._config.dataset_ids
+        question = datasets.Question(
+            words_of(query), top_k=CANDIDATES, mode=config.mode, dataset_ids=config.dataset_ids
         )
         try:
-            result = await ask(database, self._context.settings, self._context.organization_id, agent_id, question)
+            result = await datasets.ask(database, context.settings, context.organization_id, agent_id, question)
         except Error as error:
             raise PluginError(error.message, permanent=True, code=error.code) from error
-        unknown = {hit.dataset_id for hit in result.hits} - self._maps.keys()
-        for dataset_id in unknown:
-            self._maps[dataset_id] = await asyncio.to_thread(self._understand, database, agent_id, dataset_id)
+        for dataset_id in {hit.dataset_id for hit in result.hits} - self._maps.keys():
+            self._maps[dataset_id] = await asyncio.to_thread(self._understand, database, dataset_id)
         return self._judge(result.hits, query)
 
-    def _understand(self, database: Database, agent_id: int, dataset_id: int) -> RecordMap:
-        scope = Scope(self._context.organization_id, agent_id)
-        with database.tx(scope.organization_id) as tx:
-            rows = [
-                row
-                for _, row in islice(record_rows(tx, scope.organization_id, row_of(tx, scope, dataset_id)), SAMPLE_ROWS)
-            ]
+    def _understand(self, database: Database, dataset_id: int) -> RecordMap:
+        organization_id = self._context.organization_id
+        with database.tx(organization_id) as tx:
+            records = datasets.record_rows(tx, organization_id, dataset_id)
+            rows = [row for _, row in islice(records, SAMPLE_ROWS)]
         return record_map(rows)
 
-    def _judge(self, hits: Sequence[Hit], query: Query) -> Finding:
+    def _judge(self, hits: Sequence[datasets.Hit], query: Query) -> Finding:
         """The facts of the likeliest candidate of each dataset."""
         found: list[Found] = []
         best = 0.0
         for dataset_id in dict.fromkeys(hit.dataset_id for hit in hits):
             knows = self._maps[dataset_id]
-            candidates = _candidates([hit for hit in hits if hit.dataset_id == dataset_id], knows, query.region)
+            candidates = _candidates([hit for hit in hits if hit.dataset_id == dataset_id], knows)
             chances = likeness(query.lead, [item.identity for item in candidates], query.region)
             index = max(range(len(candidates)), key=lambda place: chances[place])
             if chances[index] < self._config.min_confidence:
@@ -136,7 +131,7 @@ class _DatasetAsker:
         return Finding(found, best if found else 1.0)
 
 
-def _candidates(hits: Sequence[Hit], knows: RecordMap, region: str) -> list[_Candidate]:
+def _candidates(hits: Sequence[datasets.Hit], knows: RecordMap) -> list[_Candidate]:
     """Hits put together that agree in name and place."""
     groups: dict[tuple[str, ...], _Candidate] = {}
     for hit in hits:
@@ -144,12 +139,11 @@ def _candidates(hits: Sequence[Hit], knows: RecordMap, region: str) -> list[_Can
         place = (street_key(side.get("street", "")), zip_key(side.get("zip", "")), street_key(side.get("city", "")))
         key = (company_key(side.get("company", "")), *place)
         if key not in groups:
-            groups[key] = _Candidate(dict(side), [])
+            groups[key] = _Candidate(side, [])
         groups[key].hits.append(hit)
-        merged: Any = groups[key].identity
+        merged = groups[key].identity
         if side.get("phone") and side["phone"] not in merged.get("phone", ""):
             merged["phone"] = ", ".join(filter(None, (merged.get("phone", ""), side["phone"])))
-    del region
     return list(groups.values())
 
 
