@@ -43,6 +43,7 @@ __all__ = [
     "apply",
     "edit",
     "edited",
+    "edited",
     "get",
     "model_of",
     "propose_for_rows",
