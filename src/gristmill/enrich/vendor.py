@@ -16,7 +16,7 @@ from gristmill import vault
 from gristmill.agents import RuntimeContext
 from gristmill.base import jsons
 from gristmill.base.errors import Error, Invalid, PluginError
-from gristmill.base.fetch import Answer, Egress, http_session, request, retry_after_s
+from gristmill.base.fetch import Answer, Egress, http_session, reason, request, retry_after_s
 
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 THROTTLED = frozenset({429, 503})
@@ -59,11 +59,16 @@ class Vendor:
         body: bytes | None = None,
         timeout_s: float,
         fine: frozenset[int] = frozenset(),
+        authorise: bool = True,
+        redirects_max: int = 0,
     ) -> Answer:
-        """One call. Answers 2xx and the statuses in `fine`; raises `PluginError` for everything else."""
+        """One call. Answers 2xx and the statuses in `fine`; raises `PluginError` for everything else.
+
+        `authorise=False` keeps the vendor's key back from servers that are not the vendor's.
+        """
         sent = {"User-Agent": "gristmill", "Accept": "application/json, */*;q=0.5", **(headers or {})}
         parameters = dict(query or {})
-        if self.auth is not None:
+        if self.auth is not None and authorise:
             place = sent if self.auth.place == "header" else parameters
             place[self.auth.name] = self.auth.prefix + self.secret
         try:
@@ -76,12 +81,13 @@ class Vendor:
                 body=body,
                 timeout_s=timeout_s,
                 body_bytes_max=self.bytes_max,
+                redirects_max=redirects_max,
             )
         except TimeoutError:
             raise PluginError(f"No answer within {timeout_s:g} s.", permanent=False, code="timed_out") from None
         except aiohttp.ClientError as error:
-            reason = self._without_secret(str(error) or type(error).__name__)
-            raise PluginError(f"It can't be reached: {reason}", permanent=False, code="unreachable") from None
+            words = self._without_secret(reason(error))
+            raise PluginError(f"It can't be reached: {words}", permanent=False, code="unreachable") from None
         except Error as error:
             raise PluginError(self._without_secret(error.message), permanent=True, code=error.code) from None
         if 200 <= answer.status < 300 or answer.status in fine:  # noqa: PLR2004 - the class of successes
