@@ -129,7 +129,9 @@ class Build:
         self._before = live_records(known, self._live)
         kept, before = found.who.keep, len(self._before.keys)
         difference = compare(found.who.keys[kept], found.who.contents[kept], self._before, same_recipe=True)
-        if needs_confirmation(self._lease, difference, before) and not work.confirmed:
+        if not work.confirmed and needs_confirmation(
+            work, self._live, difference, before, self._lease.settings.dataset_removal_share_max
+        ):
             raise RemovalNotConfirmed(
                 f"{difference.removed} of {before} records would be removed; nothing was changed. Look at "
                 "the plan, and process with `confirm_removals` if this is meant."
@@ -305,10 +307,13 @@ def live_records(known: Known, live: dict[str, Any] | None) -> Known:
     )
 
 
-def needs_confirmation(lease: Lease, difference: Difference, before: int) -> bool:
-    """Whether so much would go that a person must say so."""
-    has_key = lease.work.draft.primary_key_field is not None
-    return removal_share(difference, before, has_key=has_key) > lease.settings.dataset_removal_share_max
+def needs_confirmation(
+    work: Work, live: dict[str, Any] | None, difference: Difference, before: int, share_max: float
+) -> bool:
+    """Whether so much of `before` records would go that a person must say so."""
+    key = work.draft.primary_key_field
+    has_key = key is not None and live is not None and live["primary_key_field"] == key
+    return removal_share(difference, before, has_key=has_key) > share_max
 
 
 def file_receipt(table: Table) -> FileReceipt:

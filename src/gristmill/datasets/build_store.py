@@ -439,7 +439,7 @@ def find_live(tx: Tx, work: Work) -> dict[str, Any] | None:
     """The version that is searched while another is built."""
     return tx.row(
         "SELECT version, recipe, columns, members, positions, rows_table, vectors_table, ef_search,"
-        " recall, chunks, rows_in, duplicates, empties, failures FROM dataset_version"
+        " recall, chunks, rows_in, duplicates, empties, failures, primary_key_field FROM dataset_version"
         " WHERE organization_id = %s AND dataset_id = %s AND version = %s",
         (work.organization_id, work.dataset_id, work.active),
     )

@@ -391,7 +391,8 @@ class Work:
 def removal_share(difference: Difference, before: int, *, has_key: bool) -> float:
     """Share of the records of before that would be gone.
 
-    Without a primary key an edited row is one removed and one added, so there only shrinking counts.
+    `has_key`: rows of before and after are known by the same primary key. Where they are not, an edited row is one
+    removed and one added, and only shrinking counts.
     """
     if before == 0:
         return 0.0

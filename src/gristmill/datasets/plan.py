@@ -12,11 +12,11 @@ import numpy as np
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.datasets import build_store, service
-from gristmill.datasets.build import file_receipt, known_records, live_records
+from gristmill.datasets.build import file_receipt, known_records, live_records, needs_confirmation
 from gristmill.datasets.embedders import EmbedderContext, Model, embedders, parse_config
 from gristmill.datasets.files import open_table
 from gristmill.datasets.keys import text_hash
-from gristmill.datasets.model import Estimate, Plan, Receipt, Work, removal_share
+from gristmill.datasets.model import Estimate, Plan, Receipt, Work
 from gristmill.datasets.render import Renderer, compiled, recipe
 from gristmill.datasets.survey import Survey, compare, reuse, survey
 from gristmill.datasets.writing import DUPLICATE, EMPTY, FAILED, RECORD
@@ -80,14 +80,14 @@ class _Planner:
             same_recipe = live is not None and live["recipe"] == self._recipe
             who = found.who
             difference = compare(who.keys[records], who.contents[records], before, same_recipe=same_recipe)
-            has_key = work.draft.primary_key_field is not None
-            share = removal_share(difference, len(before.keys), has_key=has_key)
+            share_max = self._settings.dataset_removal_share_max
+            confirm = needs_confirmation(work, live, difference, len(before.keys), share_max)
             return Plan(
                 **asdict(difference),
                 embeddings_needed=self._needed,
                 estimate=self._estimate(),
                 receipt=_receipt(table, found, status),
-                needs_confirmation=share > self._settings.dataset_removal_share_max,
+                needs_confirmation=confirm,
                 warnings=list(table.receipt.warnings),
             )
 
