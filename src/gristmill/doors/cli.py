@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.base.errors import CODES, Error
+from gristmill.doors.template import app as template_app
 
 app = typer.Typer(
     name="gristmill",
@@ -23,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(template_app, name="template")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR")
@@ -238,7 +241,8 @@ def version() -> None:
 
 def _examples() -> str:
     """One example of each command, for the help of the whole."""
-    texts = [str(command.epilog or "").removeprefix("Example: ") for command in app.registered_commands]
+    entries = [*app.registered_commands, *(group.typer_instance.info for group in app.registered_groups)]
+    texts = [str(entry.epilog or "").removeprefix("Example: ") for entry in entries]
     return "**Examples**\n\n" + "\n\n".join(text for text in texts if text)
 
 

@@ -6,12 +6,18 @@
 """
 
 from gristmill.gotemplate.helpers import HELPERS
-from gristmill.gotemplate.model import TemplateError
+from gristmill.gotemplate.lint import Finding, lint
+from gristmill.gotemplate.model import MISSING_KEYS, TemplateError
 from gristmill.gotemplate.template import Template, compile  # noqa: A004 - the name of the contract
+from gristmill.gotemplate.values import as_decoded
 
 __all__ = [
     "HELPERS",
+    "MISSING_KEYS",
+    "Finding",
     "Template",
     "TemplateError",
+    "as_decoded",
     "compile",
+    "lint",
 ]

@@ -244,7 +244,7 @@ def printf_pieces(to: Expressions, call: Site) -> tuple[list[str] | Value, str]:
     """What a `printf` writes as pieces of an f-string, or its value where that is not possible; and its last site."""
     if call.args and isinstance(call.args[0], String):
         values, at = _operands(to, call)
-        pieces = None if to.has_bytes else _pieces(to, call.args[0].value, values[1:])
+        pieces = None if to.has_bytes or to.out.exact else _pieces(to, call.args[0].value, values[1:])
         if pieces is not None:
             return pieces, at
         form = values.pop(0).code

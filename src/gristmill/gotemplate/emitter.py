@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from gristmill.gotemplate.model import OUTPUT_CHARS_MAX
 from gristmill.gotemplate.nodes import Call, Command, Operand
 
 INDENT_MAX = 90
@@ -77,6 +78,10 @@ class Emitter:
     """The name of the template being written."""
     started: bool = False
     """Whether the variable `s` has been set."""
+    place_of_output: str = "0"
+    """The site where an output that is too long is told."""
+    _unchecked: int = 0
+    """Values written since the output's length was looked at."""
     _count: int = 0
     _numbers: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
 
@@ -159,10 +164,15 @@ class Emitter:
 
     def flush(self) -> None:
         """Write the pieces to `s`."""
-        if self.pieces:
-            self.line(f"s {'+=' if self.started else '='} {joined(self.pieces)}")
-            self.started = True
-            self.pieces.clear()
+        if not self.pieces:
+            return
+        self.line(f"s {'+=' if self.started else '='} {joined(self.pieces)}")
+        self.started = True
+        self._unchecked += sum(piece[:1] == "{" for piece in self.pieces)
+        self.pieces.clear()
+        if self._unchecked >= PIECES_MAX:
+            self._unchecked = 0
+            self.line(f"if len(s) > {OUTPUT_CHARS_MAX}: overflow({self.place_of_output}, s)")
 
     def begin(self) -> None:
         """Make sure that `s` is set."""

@@ -37,7 +37,7 @@ from gristmill.gotemplate.values import (
     sorted_items,
     type_name,
 )
-from gristmill.gotemplate.verbs import NO_VALUE, PLAIN, Spec, TooMuch, format_value
+from gristmill.gotemplate.verbs import NO_VALUE, Spec, TooMuch, format_value, show
 
 
 def fail(site: int, reason: str) -> NoReturn:
@@ -103,7 +103,7 @@ def pairs(site: int, value: Any) -> Sequence[tuple[Any, Any]]:
 
 
 def _not_iterable(site: int, value: Any) -> NoReturn:
-    fail(site, f"range can't iterate over {format_value(PLAIN, value)}")
+    fail(site, f"range can't iterate over {_told(value)}")
 
 
 # Comparisons
@@ -142,12 +142,10 @@ def _equal_compound(site: int, name: str, first: Any, other: Any) -> bool:
     """Equality of maps, lists and nil: only with nil they may be compared."""
     if first is None or other is None:
         return first is other
-    shown = format_value(Spec("s"), other)
     if isinstance(first, dict) != isinstance(other, dict):
-        left, right = format_value(Spec("s"), first), format_value(PLAIN, other)
         types = type_name(first), type_name(other)
-        _refuse(site, name, f"non-comparable types {left}: {types[0]}, {types[1]}: {right}")
-    _refuse(site, name, f"non-comparable type {shown}: {type_name(other)}")
+        _refuse(site, name, f"non-comparable types {_told(first, 's')}: {types[0]}, {types[1]}: {_told(other)}")
+    _refuse(site, name, f"non-comparable type {_told(other, 's')}: {type_name(other)}")
 
 
 def ne(site: int, first: Any, second: Any) -> bool:
@@ -287,6 +285,22 @@ def reflected(value: Any) -> str:
 # Texts
 
 
+def show_at(site: int, value: Any) -> str:
+    """What an action prints of a value."""
+    try:
+        return show(value)
+    except TooMuch as error:
+        fail(site, str(error))
+
+
+def _told(value: Any, verb: str = "v") -> str:
+    """A value in a message."""
+    try:
+        return format_value(Spec(verb), value)
+    except TooMuch:
+        return "..."
+
+
 def _text_function(name: str, make: Callable[[Sequence[Any]], str]) -> Callable[..., str]:
     def function(site: int, meter: Meter, *operands: Any) -> str:
         try:
@@ -330,6 +344,7 @@ def tick(site: int, meter: Meter) -> None:
 
 def ticked(site: int, meter: Meter, weight: int, items: Iterable[Any]) -> Generator[Any]:
     """The items of a long loop, each counted as so many steps."""
+    tick(site, meter)
     for item in items:
         meter.steps += weight
         if meter.steps > meter.check:

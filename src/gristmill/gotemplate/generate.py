@@ -34,6 +34,8 @@ from gristmill.gotemplate.options import Options
 from gristmill.gotemplate.scope import Scope, Slot, assigned_names, pipes
 from gristmill.gotemplate.verbs import show
 
+LOOK_EVERY = 200
+"""Nodes of a template after which its program looks at the limits."""
 LONG_LOOP = 64
 """A loop that goes on longer counts its steps on the way."""
 
@@ -60,17 +62,21 @@ class _Generator:
         self.to = Expressions(self.out, options, tree.delims)
         self.to.has_bytes = _has_bytes(tree)
         self.numbers = {name: number for number, name in enumerate(tree.definitions)}
-        self.recursive = _recursive(tree)
+        self.graph = _call_graph(tree)
+        self.endless = _endless(self.graph)
         self.in_function = False
+        self.written = 0
+        """Nodes so far."""
         self.skip = ""
         """In the `else` of a `range` that is left early: the flag that says to go on with the loop around."""
 
     def program(self) -> Program:
         main = self.tree.definitions[self.tree.name]
-        for name in _reachable(self.tree):
-            if name != self.tree.name or name in self.recursive:
-                self.in_function = True
-                self._function(self.tree.definitions[name], self.numbers[name])
+        called = {name for calls in self.graph.values() for name in calls}
+        self.in_function = True
+        for name, definition in self.tree.definitions.items():
+            if name in called:
+                self._function(definition, self.numbers[name])
         self.in_function = False
         if self.out.exact:
             self._exact_main(main)
@@ -146,17 +152,26 @@ class _Generator:
 
     def _list(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
+            self.written += 1
             match node:
                 case Text():
                     self.out.text(node.text)
                 case Action():
+                    self.out.place_of_output = self.out.site(node.pipe)
                     self._action(node.pipe)
+                    self._look_at_limits(node.pipe)
                 case Block():
                     self._block(node)
                 case Call():
                     self._call(node)
                 case Leave():
                     self._leave(node)
+
+    def _look_at_limits(self, pipe: Pipe) -> None:
+        """Now and then, for long templates without loops."""
+        if self.written % LOOK_EVERY == 0:
+            self.to.needs_meter = True
+            self.out.line(f"tick({self.out.site(pipe)}, m)")
 
     def _action(self, pipe: Pipe) -> None:
         command = pipe.commands[-1]
@@ -180,6 +195,8 @@ class _Generator:
             self.out.text(show(value.constant))
         elif value.kind in {"str", "int"}:
             self.out.shown(value.code)
+        elif self.out.exact:
+            self.out.shown(f"show_at({value.at}, {self.to.whole(value).code})")
         elif value.kind == "any":
             self.out.shown(SHOWN.format(self.to.whole(value).code))
         else:
@@ -371,11 +388,11 @@ class _Generator:
         if definition is None:
             self.to.fail(site, f"template {quote(node.name)} not defined")
             return
-        if node.name in self.recursive and self.in_function:
+        if node.name in self.endless and self.in_function:
             out.line(f"if depth >= {CALLS_MAX}: fail({site}, {f'exceeded maximum template depth ({CALLS_MAX})'!r})")
         value = self.to.whole(self.to.pipeline(node.pipe)) if node.pipe else NIL
         self.to.needs_meter = True
-        out.line(f"m.steps += {_size(definition.body) + 1}")
+        out.line(f"m.steps += {_size(definition.body)}")
         out.line(f"if m.steps > m.check: tick({site}, m)")
         depth = "depth + 1" if self.in_function else "1"
         out.shown(out.set(f"f{self.numbers[node.name]}({value.code}, m, {depth})"))
@@ -391,7 +408,7 @@ def _chained(node: Block) -> tuple[Block | None, Sequence[Node] | None]:
 
 def _size(nodes: Sequence[Node]) -> int:
     """How many steps these nodes are when each runs once."""
-    count = 0
+    count = 1
     stack = [*nodes]
     while stack:
         node = stack.pop()
@@ -426,26 +443,33 @@ def _calls(nodes: Sequence[Node]) -> set[str]:
     return found
 
 
-def _reachable(tree: Tree) -> list[str]:
-    """Names of the templates that are ever called, the main one included, in the order of the text."""
-    return [name for name in tree.definitions if name in {tree.name} | _called(tree, tree.name)]
-
-
-def _called(tree: Tree, name: str) -> set[str]:
-    """Names of the templates that one leads to."""
-    found: set[str] = set()
-    stack = [name]
+def _call_graph(tree: Tree) -> dict[str, set[str]]:
+    """The templates that each template calls, for all that the main one leads to."""
+    graph: dict[str, set[str]] = {}
+    stack = [tree.name]
     while stack:
-        definition = tree.definitions.get(stack.pop())
-        fresh = _calls(definition.body) - found if definition else set[str]()
-        found |= fresh
-        stack += fresh
-    return found
+        name = stack.pop()
+        if name not in graph:
+            graph[name] = {called for called in _calls(tree.definitions[name].body) if called in tree.definitions}
+            stack += graph[name]
+    return graph
 
 
-def _recursive(tree: Tree) -> frozenset[str]:
-    """Names of the templates that lead to themselves."""
-    return frozenset(name for name in tree.definitions if name in _called(tree, name))
+def _endless(graph: dict[str, set[str]]) -> frozenset[str]:
+    """Templates that lead to a circle of calls, and so may call one another without end."""
+    left = {name: set(calls) for name, calls in graph.items()}
+    callers: dict[str, list[str]] = {name: [] for name in graph}
+    for name, calls in graph.items():
+        for called in calls:
+            callers[called].append(name)
+    ended = [name for name, calls in left.items() if not calls]
+    while ended:
+        name = ended.pop()
+        for caller in callers[name]:
+            left[caller].discard(name)
+            if not left[caller]:
+                ended.append(caller)
+    return frozenset(name for name, calls in left.items() if calls)
 
 
 def _has_bytes(tree: Tree) -> bool:

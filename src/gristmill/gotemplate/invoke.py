@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gristmill.gotemplate.functions import counted
+from gristmill.gotemplate.functions import counted, tick
 from gristmill.gotemplate.made import MadeDict, MadeList, values_in
-from gristmill.gotemplate.model import Failure, Meter
+from gristmill.gotemplate.model import LONG_CHARS, Failure, Meter
 from gristmill.gotemplate.values import MISSING, type_name
 
 _TYPES = {"str": "string", "int": "int", "float": "float64", "bool": "bool", "list": "[]interface {}"}
@@ -63,8 +63,15 @@ def checked(site: int, value: Any, wanted: str, is_boxed: bool) -> Any:
     raise Failure(site, f"wrong type for value; expected {wanted}; got {type_name(value)}")
 
 
+def _is_long(value: Any) -> bool:
+    """Whether work on the value may take a while."""
+    return isinstance(value, (list, dict)) or (isinstance(value, str) and len(value) > LONG_CHARS)
+
+
 def invoke(site: int, helper: HelperFunction, meter: Meter, *operands: Any) -> Any:
     """Call a helper; whatever it raises becomes a failure of the row."""
+    if any(map(_is_long, operands)):
+        tick(site, meter)
     try:
         answer = helper.function(*operands)
     except Exception as error:

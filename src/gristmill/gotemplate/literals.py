@@ -144,12 +144,16 @@ _PART = re.compile(
     re.ASCII,
 )
 """One part of a complex number, as Go's scanner takes it."""
+NUMBER_CHARS_MAX = 1_000
+"""Characters of a number literal."""
 EXPONENT_DIGITS_MAX = 6
 """Digits of an exponent that are looked at: beyond, every value is zero or infinite."""
 
 
 def number(source: str) -> Number:
     """Read a number literal; raises `BadLiteral`."""
+    if len(source) > NUMBER_CHARS_MAX:
+        raise BadLiteral(f"illegal number syntax: {quote(source)}")
     if source[0] == "'":
         code = ord(unquote_char(source))
         return Number(source, code, code, float(code))
@@ -162,6 +166,8 @@ def number(source: str) -> Number:
 
 def complex_number(source: str) -> Number:
     """Read a literal such as `1+2i`; raises `BadLiteral`."""
+    if len(source) > NUMBER_CHARS_MAX:
+        raise BadLiteral("syntax error scanning complex number")
     real = _PART.match(source)
     sign = real.end() if real else 0
     imaginary = _PART.match(source, sign + 1)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from gristmill.base.errors import Error, FieldError
 
 Stage = Literal["parse", "exec"]
 """Where an error was found: in the text, or while a row was rendered."""
 MissingKey = Literal["default", "zero", "error"]
+MISSING_KEYS: tuple[MissingKey, ...] = get_args(MissingKey)
 DataMode = Literal["typed", "csv"]
 
 TEMPLATE_CHARS_MAX = 256 * 1024
 """Characters of a template's text."""
-NODES_MAX = 12_000
+NODES_MAX = 5_000
 """Parts of a template: texts, actions, operands."""
 PARENS_MAX = 40
 """Parentheses within one another. Go allows 10,000; each level needs a few frames of Python's stack."""
@@ -28,8 +29,8 @@ OUTPUT_CHARS_MAX = 4 * 1024 * 1024
 """Characters of one rendered row."""
 STEPS_MAX = 1_000_000
 """Steps of one row: every part of a template that runs, each time it runs."""
-STEPS_BETWEEN_CHECKS = 2_000
-SECONDS_MAX = 0.5
+STEPS_BETWEEN_CHECKS = 500
+SECONDS_MAX = 0.3
 """CPU time of one row, looked at when steps are counted: no row of real data comes near it."""
 TEXT_CHARS_MAX = 1024 * 1024
 """Characters of one text that a function makes."""
@@ -39,6 +40,8 @@ LONG_CHARS = 1024
 """A text is long from here on: its characters are counted."""
 
 
+MESSAGE_CHARS_MAX = 4_000
+"""Characters of a message: values of a row may stand in it."""
 _LONE = re.compile("[\ud800-\udfff]")
 """Bytes that are not UTF-8, as they stand in a text; a message must be fit to be sent."""
 
@@ -55,6 +58,8 @@ class TemplateError(Error):
         messages name it for errors of the stage `exec` only. `partial` is what was written before the error.
         """
         message = _LONE.sub("\ufffd", message)
+        if len(message) > MESSAGE_CHARS_MAX:
+            message = message[:MESSAGE_CHARS_MAX] + "..."
         super().__init__(message, errors=(FieldError("template", message, line, column),))
         self.stage: Stage = stage
         self.line = line

@@ -414,6 +414,7 @@ class _Parser:
         pos = self._peek().pos
         names: list[str] = []
         while self._peek().kind is Kind.FIELD:
+            self._count()
             names.append(self._next().text[1:])
         match node:
             case Field():

@@ -33,7 +33,7 @@ _RUNTIME: dict[str, Any] = {
     "invoke": invoke, "show": show,
     **{name: getattr(go, name) for name in (
         "call", "checked_format", "elements", "eq", "fail", "field", "field_or_none", "ge", "gt", "html", "html_text",
-        "index", "js", "js_text", "le", "length", "lt", "ne", "overflow", "pairs", "print_", "printf", "println",
+        "index", "js", "js_text", "le", "length", "lt", "ne", "overflow", "pairs", "print_", "show_at", "printf", "println",
         "reflected", "slice_", "tick", "ticked", "undefined", "urlquery", "urlquery_text", "whole",
     )},
 }  # fmt: skip
@@ -57,6 +57,11 @@ class Template:
     def tree(self) -> Tree:
         """The parsed text."""
         return self._tree
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether rows are dicts of text."""
+        return self._options.csv
 
     def render(self, data: Any) -> str:
         """One row's text. Bytes that are not UTF-8 come as surrogate escapes. Raises `TemplateError`."""

@@ -72,6 +72,20 @@ _NAMES: dict[type, str] = {
 }  # fmt: skip
 
 
+def as_decoded(value: Any) -> Any:
+    """A JSON value as Go's encoding/json decodes it: every number is a float64."""
+    if isinstance(value, dict):
+        return {key: as_decoded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_decoded(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return str(value)
+    return value
+
+
 def type_name(value: Any) -> str:
     """Go's name of the value's type."""
     kind = type(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -252,13 +253,23 @@ def _complex(spec: Spec, value: complex) -> str:
 
 
 def _map(spec: Spec, value: dict[str, Any]) -> str:
-    items = [f"{_element(spec, key)}:{_element(spec, item)}" for key, item in sorted_items(value)]
+    items = _bounded(f"{_element(spec, key)}:{_element(spec, item)}" for key, item in sorted_items(value))
     return f"{type_name(value)}{{{', '.join(items)}}}" if spec.sharp_v else f"map[{' '.join(items)}]"
 
 
 def _list(spec: Spec, value: list[Any] | tuple[Any, ...]) -> str:
-    items = [_element(spec, item) for item in value]
+    items = _bounded(_element(spec, item) for item in value)
     return f"{type_name(value)}{{{', '.join(items)}}}" if spec.sharp_v else f"[{' '.join(items)}]"
+
+
+def _bounded(items: Iterable[str]) -> list[str]:
+    size, kept = 0, list[str]()
+    for item in items:
+        size += len(item) + 1
+        if size > TEXT_CHARS_MAX:
+            raise TooMuch
+        kept.append(item)
+    return kept
 
 
 def _element(spec: Spec, value: Any) -> str:
