@@ -125,12 +125,18 @@ def _refer_secrets(tx: Tx, organization_id: int, agent: Agent) -> None:
     vault.refer_only(tx, organization_id, _secret_refs(agent.config).values(), f"agent:{agent.id}")
 
 
-def _secret_refs(config: dict[str, Any]) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in config.items()
-        if (name == "secret_ref" or name.endswith("_secret_ref")) and isinstance(value, str)
-    }
+def _secret_refs(value: Any, path: str = "") -> dict[str, str]:
+    """Dotted path -> id of every secret that a config names, however deep."""
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found: dict[str, str] = {}
+    for name, item in items:
+        where = f"{path}.{name}" if path else str(name)
+        if isinstance(item, str):
+            if str(name) == "secret_ref" or str(name).endswith("_secret_ref"):
+                found[where] = item
+        else:
+            found |= _secret_refs(item, where)
+    return found
 
 
 @vault.also_needed

@@ -12,7 +12,6 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field
 
-from gristmill import vault
 from gristmill.agents import RuntimeContext
 from gristmill.base import jsons
 from gristmill.base.errors import Error, Invalid, PluginError
@@ -115,10 +114,7 @@ async def open_vendor(context: RuntimeContext, auth: Auth | None) -> AsyncGenera
 
 
 def _reveal(context: RuntimeContext, auth: Auth) -> str:
-    if context.database is None:
-        raise Invalid("A provider's key can only be read where there is a database.")
-    with context.database.tx(context.organization_id) as tx:
-        values = vault.reveal(tx, context.organization_id, auth.secret_ref, purpose=f"agent:{context.agent_id}")
+    values = context.secret(auth.secret_ref)
     if auth.value:
         if auth.value not in values:
             raise Invalid(f"The secret has no value named `{auth.value}`.")
