@@ -119,8 +119,8 @@ def fresh_database(server_url: str, template: str) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def worker(database: Database) -> Iterator[engine.Worker]:
     """A worker on the shared database, in this process."""
-    import gristmill.batches
-    import gristmill.datasets  # noqa: PLC0415 - both register jobs
+    import gristmill.connectors
+    import gristmill.datasets  # noqa: PLC0415 - these register jobs, and what they import
 
     del gristmill
     running = engine.Worker(database, settings(), queues=(engine.SHARED_QUEUE,), on_lost=lambda: None)

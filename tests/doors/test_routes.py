@@ -42,6 +42,9 @@ class World:
     channel: str
     item: str
     notice: str
+    connector: int
+    sink: int
+    sync: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,25 @@ def lines() -> list[Line]:
         Line("GET", "/api/v1/agents/{agent}/inventories/{file}/content"),
         Line("GET", "/api/v1/agents/{agent}/inventories/{file}/rejects"),
         Line("DELETE", "/api/v1/agents/{agent}/inventories/{file}", None, usage),
+        Line("GET", "/api/v1/data-source-types", stranger="own"),
+        Line("GET", "/api/v1/agents/{agent}/data-sources"),
+        Line(
+            "POST",
+            "/api/v1/agents/{agent}/data-sources",
+            {"name": "N", "role": "INVENTORY_SOURCE", "type": "HTTPS_WEBHOOK", "config": {}},
+            usage,
+        ),
+        Line("GET", "/api/v1/agents/{agent}/data-sources/{connector}"),
+        Line("PATCH", "/api/v1/agents/{agent}/data-sources/{connector}", {"name": "M"}, usage),
+        Line("POST", "/api/v1/agents/{agent}/data-sources/{connector}/test", None, usage),
+        Line("POST", "/api/v1/agents/{agent}/data-sources/{connector}/inbound", None, usage),
+        Line("POST", "/api/v1/agents/{agent}/data-sources/{connector}/pull"),
+        Line("GET", "/api/v1/agents/{agent}/data-sources/{connector}/syncs"),
+        Line("GET", "/api/v1/agents/{agent}/data-sources/{connector}/syncs/{sync}"),
+        Line("POST", "/api/v1/agents/{agent}/data-sources/{connector}/syncs/{sync}/replay", None, usage),
+        Line("POST", "/api/v1/agents/{agent}/data-sources/{sink}/push", {"jobId": "{batch}"}, usage),
+        Line("GET", "/api/v1/agents/{agent}/data-sources/{sink}/push/preview"),
+        Line("DELETE", "/api/v1/agents/{agent}/data-sources/{connector}", None, usage),
         Line("POST", "/api/v1/batch/enrich/upload", nobody=201, stranger="own", file=b"company,city\nAcme,Tampa\n"),
         Line("GET", "/api/v1/batch/enrich", stranger="own"),
         Line("GET", "/api/v1/batch/enrich/{job}"),
@@ -216,7 +238,19 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     leads = {"file": ("leads.csv", b"company,city\nAcme,Tampa\n")}
     job = owner.post("/api/v1/batch/enrich/upload", files=leads).json()
     ids = (source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"], mapping, job["id"])
-    return World(agent.id, *ids, *make_receivers(database, owner, agent.id))
+    return World(agent.id, *ids, *make_receivers(database, owner, agent.id), *make_connectors(owner, agent.id))
+
+
+def make_connectors(owner: Caller, agent: int) -> tuple[int, int, str]:
+    path = f"/api/v1/agents/{agent}/data-sources"
+    opened = {"type": "HTTPS_WEBHOOK", "secret": {"token": "0123456789abcdef"}}
+    source = {"name": "In", "role": "INVENTORY_SOURCE", "config": {"authScheme": "Bearer"}, **opened}
+    url = f"{str(owner.client.base_url).rstrip('/')}/healthz"
+    sink = {"name": "Out", "role": "RESULTS_SINK", "config": {"authScheme": "Bearer", "url": url}, **opened}
+    made = owner.post(path, source).json()
+    bearer = {"Authorization": "Bearer 0123456789abcdef", "Content-Type": "text/csv"}
+    pushed = owner.client.post(made["inboundUrl"], content=b"a,b\n1,2\n", headers=bearer).json()
+    return made["id"], owner.post(path, sink).json()["id"], pushed["syncId"]
 
 
 def make_receivers(database: Database, owner: Caller, agent_id: int) -> tuple[str, str, str, str, str]:
@@ -248,12 +282,14 @@ def test_every_route_has_a_line(anyone: httpx.Client) -> None:
     names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key",
              "payment_id": "payment"}  # fmt: skip
     names |= {"secret_id": "secret", "inventory_id": "file", "fingerprint": "mapping"}
+    names |= {"connector_id": "connector", "sync_id": "sync"}
     names |= {"webhook_id": "webhook", "event_id": "event", "channel_id": "channel", "item_id": "item"}
     routes = set()
     for path, methods in document["paths"].items():
         if not path.startswith("/api/"):
             continue
-        plain = path.replace("{slug}", "echo").replace("{kind}", "csv")
+        plain = path.replace("{slug}", "echo").replace("{kind}", "csv").replace("{decision}", "replay")
+        plain = plain.replace("{connector_id}/push", "{sink}/push")
         for long, short in names.items():
             plain = plain.replace(f"{{{long}}}", f"{{{short}}}")
         plain = plain.replace("/enrich/{batch}", "/enrich/{job}").replace("{row_number}", "1")
@@ -284,7 +320,7 @@ def test_who_gets_what(world: World, owner: Caller, teammate: Caller, stranger: 
 
         mine = ask(owner, line, world)
         fine = {*OK, 409} if line.method == "DELETE" or "pause" in line.path or "resume" in line.path else OK
-        fine |= {422, 409} if line.path.endswith(("/test", "/cancel", "/link")) else set()
+        fine |= {422, 409} if line.path.endswith(("/test", "/cancel", "/link", "/replay", "/pull")) else set()
         assert mine.status_code in fine, f"{where}: the owner got {mine.status_code} {mine.text[:500]}"
 
 

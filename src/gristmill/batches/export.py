@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 from uuid import UUID
 
-from gristmill.base.db import Database
+from gristmill.base.db import Database, Tx
 from gristmill.base.ids import row_uuid
 from gristmill.base.money import usd
 from gristmill.batches import store
@@ -38,6 +38,19 @@ def export(database: Database, organization_id: int, batch_id: UUID, kind: str) 
     if kind == "jsonl":
         return write_jsonl(_line(batch_id, row) for row in rows)
     return write_table(kind, *_flat(batch, rows))
+
+
+def result_lines(database: Database, organization_id: int, batch_id: UUID) -> Iterator[dict[str, Any]]:
+    """A batch's rows as JSON objects, the same as the lines of a JSON Lines export."""
+    return (_line(batch_id, row) for row in _rows(database, organization_id, batch_id))
+
+
+def file_columns(tx: Tx, organization_id: int, batch_id: UUID) -> list[str]:
+    """Names of the columns of a CSV, XLSX or Parquet export. Raises `BatchNotFound`."""
+    batch = store.find_batch(tx, organization_id, batch_id)
+    if batch is None:
+        raise BatchNotFound(f"There is no batch {batch_id}.")
+    return _flat(batch, iter(()))[1]
 
 
 def _rows(database: Database, organization_id: int, batch_id: UUID) -> Generator[dict[str, Any]]:

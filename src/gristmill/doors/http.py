@@ -20,6 +20,8 @@ from gristmill.base.db import Database
 from gristmill.base.errors import Error
 from gristmill.base.http import CallContext, Shared, install_errors, shared
 from gristmill.batches.api import router as batches_router
+from gristmill.connectors.api import router as connectors_router
+from gristmill.connectors.inbound.api import router as inbound_router
 from gristmill.datasets.api import router as datasets_router
 from gristmill.doors.metrics import database_metrics
 from gristmill.doors.pages import router as pages_router
@@ -79,6 +81,8 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
         people_router,
         vault_router,
         inventory_router,
+        connectors_router,
+        inbound_router,
     ):
         app.router.routes.extend(router.routes)
     app.include_router(pages_router)

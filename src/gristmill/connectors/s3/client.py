@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from gristmill.base.errors import PluginError
-from gristmill.base.fetch import CONNECT_S_MAX, Egress
+from gristmill.base.egress import Egress
+from gristmill.base.fetch import CONNECT_S_MAX, retry_after_s
+from gristmill.connectors.remote import RemoteFailed
 from gristmill.connectors.s3.documents import (
     DOCUMENT_BYTES_MAX,
     BadDocument,
@@ -58,7 +59,7 @@ FIXES = {
 }
 
 
-class S3Error(PluginError):
+class S3Error(RemoteFailed):
     """What S3 said no with."""
 
     def __init__(self, status: int, code: str, message: str, *, permanent: bool, fix: str = "") -> None:
@@ -66,12 +67,16 @@ class S3Error(PluginError):
         self.status = status
         """Of HTTP; 0 where there was no answer."""
         self.s3_code = code
-        self.raw = text[:1000]
-        self.fix = fix or FIXES.get(code, "")
         self.server_time: datetime | None = None
         """Where the server finds ours wrong."""
         said = f"S3 answered {status} {text}" if status else text
-        super().__init__(said[:600], permanent=permanent, code="unreachable" if status == 0 else f"http_{status}")
+        super().__init__(
+            said[:600],
+            permanent=permanent,
+            code="unreachable" if status == 0 else f"http_{status}",
+            raw=text,
+            fix=fix or FIXES.get(code, ""),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,16 +313,14 @@ class S3Client:
                 yield response
         except TimeoutError:
             raise S3Error(0, "unreachable", f"no answer within {ANSWER_S_MAX:g} s", permanent=False) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, ConnectionError) as error:
             raise S3Error(0, "unreachable", str(error)[:300] or type(error).__name__, permanent=False) from None
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> S3Error:
         """The error that an answer tells of; a HEAD has no body to tell it in."""
         facts: dict[str, str] = {}
-        try:
+        with suppress(BadDocument):
             facts = read_facts(await _read(response))[1]
-        except BadDocument:
-            pass
         status = response.status
         code = facts.get("Code") or _CODES_BY_STATUS.get(status, f"Http{status}")
         message = facts.get("Message", "")
@@ -326,8 +329,7 @@ class S3Client:
         if region and region != self.target.region and len(region) <= REGION_MAX_CHARS:
             fix = f"The bucket is in the region {region}: set region to it."
         error = S3Error(status, code, message, permanent=status not in TRANSIENT, fix=fix)
-        after = response.headers.get("Retry-After", "")
-        error.retry_after_s = float(after) if after.isdigit() else None
+        error.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
         if code == "RequestTimeTooSkewed":
             error.server_time = _date(response.headers.get("Date", ""))
         return error

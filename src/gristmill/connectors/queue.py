@@ -1,0 +1,17 @@
+"""Queueing syncs: in the transaction that makes them, and again when their time has come."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from gristmill.base.db import Tx
+from gristmill.base.ids import uuid7
+from gristmill.engine import enqueue
+
+SYNC_JOB = "connectors.sync"
+
+
+def enqueue_sync(tx: Tx, organization_id: int, connector_id: int, sync_id: UUID) -> None:
+    """Ask for a worker, in this transaction. Asking twice is harmless: only one of them can begin the sync."""
+    payload = {"organization_id": organization_id, "sync_id": str(sync_id)}
+    enqueue(tx, SYNC_JOB, payload, key=f"sync-{uuid7()}", partition=f"connector-{connector_id}")

@@ -1,0 +1,237 @@
+"""What kinds of connectors and the jobs that use them talk about: failures, landings, pieces, exchanges."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Literal, Protocol, Self, cast
+from uuid import UUID
+
+from gristmill.base.conceal import redact
+from gristmill.base.config import Settings
+from gristmill.base.egress import Egress
+from gristmill.base.errors import PluginError
+
+MEMORY_BYTES_MAX = 2 * 1024**2
+"""A file is kept in memory up to here, then on disk."""
+HASH_BYTES = 1024**2
+ANSWER_CHARS_MAX = 4096
+"""Kept of an answer."""
+
+
+class RemoteFailed(PluginError):
+    """What the other side said no with, and what to do about it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool,
+        code: str = "unreachable",
+        raw: str = "",
+        fix: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        """`raw` is what the other side said, word for word."""
+        super().__init__(message, permanent=permanent, code=code, retry_after_s=retry_after_s)
+        self.raw = redact(raw[:ANSWER_CHARS_MAX])
+        self.fix = fix
+
+
+class ObjectGone(RemoteFailed):
+    """The object was deleted after it had been listed."""
+
+
+class TooBig(RemoteFailed):
+    """The object is over a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How a kind gets out: the guard and the limits."""
+
+    egress: Egress
+    settings: Settings
+
+    @classmethod
+    def of(cls, settings: Settings) -> Door:
+        """The usual one."""
+        return cls(Egress.of(settings.egress_allow), settings)
+
+
+class Landing:
+    """Where an object's bytes arrive: in memory, or on disk once they are many. Closed, it leaves nothing behind."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    async def write(self, chunk: bytes) -> None:
+        """Append. Raises `TooBig`."""
+        await self.write_next(self.size, chunk)
+
+    async def write_next(self, offset: int, chunk: bytes) -> None:
+        """Append what belongs at `offset`, which is the end so far."""
+        self._check(offset + len(chunk))
+        if self._file is None and offset + len(chunk) <= MEMORY_BYTES_MAX:
+            self._memory += chunk
+        else:
+            file = self._file or await self.reserve()
+            await asyncio.to_thread(os.pwrite, file.fileno(), chunk, offset)
+        self.size = offset + len(chunk)
+
+    async def reserve(self) -> BinaryIO:
+        """Go on on disk, where `write_at` may write anywhere."""
+        file = self._file = self._file or cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - lives with us
+        await asyncio.to_thread(os.pwrite, file.fileno(), bytes(self._memory), 0)
+        self._memory.clear()
+        return file
+
+    async def write_at(self, offset: int, chunk: bytes) -> None:
+        """Write a piece anywhere; `size` becomes its end when it is the furthest."""
+        self._check(offset + len(chunk))
+        file = self._file or await self.reserve()
+        await asyncio.to_thread(os.pwrite, file.fileno(), chunk, offset)
+        self.size = max(self.size, offset + len(chunk))
+
+    def clear(self) -> None:
+        """Forget everything: the object has changed."""
+        self._memory.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.size = 0
+
+    def open(self) -> BinaryIO:
+        """The bytes from their start. Closing it is not needed."""
+        if self._file is None:
+            return io.BytesIO(self._memory)
+        self._file.seek(0)
+        return self._file
+
+    def md5(self) -> str:
+        """The content's MD5 in hex, which S3 calls ETag."""
+        digest = hashlib.md5(usedforsecurity=False)
+        file = self.open()
+        while chunk := file.read(HASH_BYTES):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def _check(self, size: int) -> None:
+        if size > self._bytes_max:
+            raise TooBig(f"The object has more than {self._bytes_max} bytes.", permanent=True, code="too_large")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object that has landed."""
+
+    etag: str
+    """As it was read, which may be later than it was listed."""
+    size: int
+    version: str = ""
+    modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A batch whose results are pushed."""
+
+    id: UUID
+    push_id: UUID
+    """Of the sync that pushes them; the same for every try."""
+    agent_id: int
+    organization_id: int
+    completed_at: datetime | None
+    stats: Mapping[str, int]
+    """`total`, `matched`, `unmatched`."""
+    receipt: Mapping[str, int]
+    columns: list[str]
+    """Of the file."""
+    results: Callable[[], Iterator[dict[str, Any]]]
+    """One object for each row, in their order."""
+    file: Callable[[str], Iterable[bytes]]
+    """The results as a file of a format."""
+
+
+PieceForm = Literal["results", "manifest", "page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes that go out as they are, however often they are tried."""
+
+    name: str
+    """The key that is written, or the number of the page."""
+    form: PieceForm
+    content_type: str
+    size: int
+    sha256: str
+    rows: int
+    object_key: str
+    """Where we keep the bytes meanwhile."""
+    etag: str | None = None
+    """Of what was written; null until it has arrived."""
+    delivered_at: str | None = None
+
+
+Keep = Callable[[str, PieceForm, str, Iterable[bytes], int], Piece]
+"""(name, form, content type, bytes, rows) -> the piece, kept in our object store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and what came of it."""
+
+    method: str
+    url: str
+    status: int | None
+    """Of the answer; null when there was none."""
+    duration_ms: int
+    answer: str = ""
+    error: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def as_json(self) -> dict[str, Any]:
+        """For the history; nothing secret is in it."""
+        return {
+            "at": self.at.isoformat().replace("+00:00", "Z"),
+            "method": self.method,
+            "url": redact(self.url),
+            "status": self.status,
+            "durationMs": self.duration_ms,
+            "answer": redact(self.answer)[:ANSWER_CHARS_MAX],
+            "error": redact(self.error)[:ANSWER_CHARS_MAX],
+        }
+
+
+class Trail(Protocol):
+    """What a push leaves behind while it is under way."""
+
+    @property
+    def recalled(self) -> str | None:
+        """What an earlier try of this piece remembered."""
+        ...
+
+    def note(self, exchange: Exchange) -> None:
+        """Keep a request and its answer for the history."""
+        ...
+
+    async def remember(self, text: str | None) -> None:
+        """Have the next try know this, should this one be cut off."""
+        ...

@@ -1,0 +1,114 @@
+"""Reading one object whole and unmixed: in ranges, resumed where a line broke, always of the same version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from gristmill.connectors.remote import Landing, ObjectGone, RemoteFailed
+from gristmill.connectors.s3.client import ATTEMPTS_MAX, Head, S3Client, S3Error, pause_s
+from gristmill.connectors.together import together
+
+RANGE_BYTES = 16 * 1024**2
+"""Larger objects are read in ranges of this size."""
+RANGES_AT_ONCE = 4
+CHANGES_MAX = 3
+"""How often an object is followed that changes while it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One content of a key."""
+
+    key: str
+    etag: str
+    size: int
+
+
+async def read_object(client: S3Client, version: Version, landing: Landing) -> Head:
+    """Put an object into `landing`; one that changes meanwhile is taken as it is then.
+
+    Raises `ObjectGone`, `TooBig` or `S3Error`.
+    """
+    mismatch = ""
+    for _ in range(CHANGES_MAX):
+        landing.clear()
+        try:
+            head = await _read_version(client, version, landing)
+        except S3Error as error:
+            if error.status not in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND}:
+                raise
+            version = await _look_again(client, version)
+            continue
+        digest = await asyncio.to_thread(landing.md5) if head.etag_is_md5 else head.etag
+        # A server whose ETag is something else gives the same bytes twice; a line that garbles them does not.
+        if digest in {head.etag, mismatch}:
+            return head
+        mismatch = digest
+    raise RemoteFailed(
+        f"`{version.key[:200]}` changed {CHANGES_MAX} times while it was read.", permanent=False, code="changing"
+    )
+
+
+async def _look_again(client: S3Client, version: Version) -> Version:
+    try:
+        head = await client.head(version.key)
+    except S3Error as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            raise ObjectGone("The object was deleted after it had been listed.", permanent=True) from None
+        raise
+    return Version(version.key, head.etag, head.size)
+
+
+async def _read_version(client: S3Client, version: Version, landing: Landing) -> Head:
+    if version.size <= RANGE_BYTES:
+        return await _read_range(client, version, 0, version.size - 1, landing.write_next)
+    await landing.reserve()
+    starts = iter(range(0, version.size, RANGE_BYTES))
+    heads: list[Head] = []
+
+    async def work() -> None:
+        for first in starts:
+            last = min(first + RANGE_BYTES, version.size) - 1
+            heads.append(await _read_range(client, version, first, last, landing.write_at))
+
+    await together(*(work() for _ in range(RANGES_AT_ONCE)))
+    return heads[0]
+
+
+async def _read_range(
+    client: S3Client, version: Version, first: int, last: int, put: Callable[[int, bytes], Awaitable[None]]
+) -> Head:
+    """Bytes `first` to `last`, each handed on once; asked again from where a line broke."""
+    offset, attempt = first, 0
+    whole = first == 0 and last == version.size - 1
+    while True:
+        started = offset
+        try:
+            until = None if whole and offset == 0 else last
+            async with client.get(version.key, if_match=version.etag, first=offset, last=until) as (head, chunks):
+                _check_same(head, version)
+                async for chunk in chunks:
+                    await put(offset, chunk)
+                    offset += len(chunk)
+            _check_complete(last + 1 - offset)
+        except S3Error as error:
+            attempt = 1 if offset > started else attempt + 1
+            if error.permanent or attempt >= ATTEMPTS_MAX:
+                raise
+            await asyncio.sleep(pause_s(attempt, error.retry_after_s))
+        else:
+            return head
+
+
+def _check_same(head: Head, version: Version) -> None:
+    """For servers that ignore If-Match."""
+    if (head.etag and head.etag != version.etag) or head.size != version.size:
+        raise S3Error(HTTPStatus.PRECONDITION_FAILED, "Changed", "another version came", permanent=True)
+
+
+def _check_complete(missing: int) -> None:
+    if missing:
+        raise S3Error(0, "unreachable", f"{missing} bytes are missing", permanent=False)
