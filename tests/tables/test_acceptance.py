@@ -74,6 +74,7 @@ def filled(rows: list[list[Any]]) -> list[list[str]]:
 def is_right(case: dict[str, Any], table: Table | None) -> bool:
     expected = case["expected"]
     rows = list(table.records()) if table else []
+    rows = rows[: case["hints"].get("preview") or None]
     kind = expected["kind"]
     right = True  # invalid: any reading without a crash
     if kind == "rows":
@@ -110,6 +111,10 @@ def hints_of(case: dict[str, Any]) -> Hints:
         hints["delimiter"] = case["hints"]["delimiter"]
     if "escapeChar" in case["hints"]:
         hints["escape"] = case["hints"]["escapeChar"]
+    if "skipFirstNLines" in case["hints"]:
+        hints["preamble"] = max(0, case["hints"]["skipFirstNLines"])
+    if case["hints"].get("comments"):
+        hints["comment"] = "#" if case["hints"]["comments"] is True else case["hints"]["comments"]
     return hints
 
 

@@ -31,8 +31,16 @@ from gristmill.tables.table import Log
 
 COLUMNS_MAX = 16_384
 """Columns a table may have."""
+COMMENT_REASON = "A comment."
 NUL_REASON = "The record has NUL characters."
 _REPAIRABLE = frozenset(("utf-8", "utf-8-sig", "cp1252"))
+
+
+def without_comments(rows: list[list[str]], comment: str) -> list[list[str]]:
+    """The rows with blank ones in place of comments."""
+    if not comment:
+        return rows
+    return [[] if row and row[0].lstrip().startswith(comment) else row for row in rows]
 
 
 class Piece(NamedTuple):
@@ -67,7 +75,8 @@ class DelimitedReader:
         block = split_records(
             normalize_newlines(text, self.dialect.newline), self._grammar(), is_last=self._source.is_whole
         )
-        records = [_repaired(row, self.dialect) for row in block.rows[self.dialect.preamble :]]
+        rows = block.rows[self.dialect.preamble :]
+        records = [_repaired(row, self.dialect) for row in without_comments(rows, self.dialect.comment)]
         if self.dialect.guarded:
             records = [[unguard(cell) for cell in row] for row in records]
         while records and is_blank(records[0]):
@@ -172,8 +181,8 @@ class _Pass:
         rows: list[list[str]] = [item.row for item in self.tail]
         indexes: list[int] = []
         gaps: set[int] = set()
-        index = self.skip_top(block)
-        careful = piece.has_nul or piece.needs_repair or piece.has_guards
+        index = self.skip_top(block, piece.first_line)
+        careful = piece.has_nul or piece.needs_repair or piece.has_guards or bool(self.dialect.comment)
         last_is_blank = self.last_is_blank
         for index in range(index, len(block.rows)):  # noqa: B020 (continues where the top ended)
             row = block.rows[index]
@@ -206,13 +215,15 @@ class _Pass:
         ]
         return lines[:cut], rows[:cut], tail
 
-    def skip_top(self, block: Block) -> int:
+    def skip_top(self, block: Block, first_line: int) -> int:
         """Count preamble and header; the index of the first record below them."""
         index = 0
         while index < len(block.rows) and (self.skip or self.header_due):
             row = block.rows[index]
             if is_blank(row):
                 self.log.blank += 1
+            elif self.is_comment(row, block, index):
+                self.reject(first_line + block.starts[index], block.raw(index), COMMENT_REASON, footer=True)
             elif self.skip:
                 self.log.preamble += 1
             else:
@@ -224,29 +235,38 @@ class _Pass:
 
     def settle(self, row: list[str], block: Block, index: int, piece: Piece) -> list[str] | None:
         """The row fitted to the columns; None when it was counted as blank or reject."""
+        line = piece.first_line + block.starts[index]
         if is_blank(row):
             self.log.blank += 1
-            return None
-        line = piece.first_line + block.starts[index]
-        if piece.has_nul and any("\0" in cell for cell in row):
+        elif self.is_comment(row, block, index):
+            self.reject(line, block.raw(index), COMMENT_REASON, footer=True)
+        elif piece.has_nul and any("\0" in cell for cell in row):
             self.reject(line, block.raw(index), NUL_REASON)
-            return None
-        if piece.needs_repair:
-            row = _repaired(row, self.dialect)
-        if piece.has_guards:
-            row = [unguard(cell) for cell in row]
+        else:
+            if piece.needs_repair:
+                row = _repaired(row, self.dialect)
+            if piece.has_guards:
+                row = [unguard(cell) for cell in row]
+            fitted = self.widen(row)
+            if fitted is None:
+                self.reject(line, block.raw(index), f"{len(row)} cells where the table has {self.width} columns.")
+            return fitted
+        return None
+
+    def widen(self, row: list[str]) -> list[str] | None:
+        """The row with as many cells as there are columns; None when that can't be."""
         extra = len(row) - self.width
         if extra < 0:
             self.log.note("A row with too few cells was filled up with empty ones.")
             return row + [""] * -extra
         if extra and not any(cell.strip() for cell in row[self.width :]):
             return row[: self.width]
-        if extra:
-            mended = self.mend(row)
-            if mended is None:
-                self.reject(line, block.raw(index), f"{len(row)} cells where the table has {self.width} columns.")
-            return mended
-        return row
+        return self.mend(row) if extra else row
+
+    def is_comment(self, row: list[str], block: Block, index: int) -> bool:
+        """Whether the line starts as comments do; a quoted cell that starts so is none."""
+        mark = self.dialect.comment
+        return bool(mark) and row[0].lstrip().startswith(mark) and block.raw(index).lstrip().startswith(mark)
 
     def mend(self, row: list[str]) -> list[str] | None:
         """Join what the last column's own delimiters tore apart, when the cells before are in place."""

@@ -15,6 +15,12 @@ from gristmill.tables.records import Grammar, split_records
 
 SAMPLE_CHARS = 96 * 1024
 """Text the candidates read."""
+FIRST_CHARS = 8 * 1024
+"""Text in which all candidates are compared."""
+FINALISTS = 4
+"""Candidates that read all of the sample."""
+FINALIST_SHARE_MIN = 0.2
+"""How close to the best one they must be."""
 SAMPLE_RECORDS = 300
 """Records of it that are compared."""
 TYPED_CELLS = 2_000
@@ -27,8 +33,17 @@ _PRIORS = {
 }  # fmt: skip
 _EXOTIC_PRIOR = 0.5
 _EXOTIC_MAX = 4
+WEAK_PRIOR = 0.8
+"""A delimiter below this is also part of everyday text, and needs more than regularity to be believed."""
+WEAK_REGULAR_MIN = 0.9
+"""Share of the records that must have the same width when a weak delimiter separates them."""
+WEAK_COLUMNS_MIN = 4
+"""So many columns are no accident, whatever is in them."""
+TYPED_SHARE_MIN = 0.8
+"""Share of the cells that must be of a kind other than text for it to be no accident."""
 _SINGLE_COLUMN = 0.02
 _ESCAPED_QUOTE = re.compile(r"""\\["']""")
+_QUOTE_MARKS = "\"'`~"
 
 
 class Guess(NamedTuple):
@@ -62,26 +77,66 @@ def normalize_newlines(text: str, newline: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if not newline else text
 
 
+class _Reading(NamedTuple):
+    """The sample as one pair of delimiter and quote reads it."""
+
+    delimiter: str
+    quote: str
+    rows: list[list[str]]
+    """Without blank ones."""
+    width: int
+    """The commonest number of cells."""
+    regular: float
+    """Share of the rows that have it."""
+    score: float
+
+
 def detect_separators(sample: str, delimiter: str | None = None, quote: str | None = None) -> Guess:
     r"""The best reading of a sample whose records end in `\n`. Given values are not questioned."""
     sample = sample[:SAMPLE_CHARS]
     quotes = [quote] if quote is not None else _quote_candidates(sample)
     delimiters = [delimiter] if delimiter is not None else _delimiter_candidates(sample)
-    scored: list[tuple[float, str, str]] = []
-    for mark in quotes:
-        for candidate in delimiters:
-            grammar = Grammar(candidate, mark, "", skip_initial_space=False)
-            scored.append((_score(sample, grammar), candidate, mark))
-    scored.sort(key=lambda item: -item[0])
-    best, rest = scored[0], [item for item in scored[1:] if item[1] != scored[0][1]]
-    if best[0] < _SINGLE_COLUMN and delimiter is None:
-        best = (best[0], ",", quotes[0])
-        confidence = 0.4
-    else:
-        second = rest[0][0] if rest else 0.0
-        confidence = best[0] / (best[0] + second) if best[0] > 0 else 0.5
-    skip = _spaces_follow(sample, best[1], best[2])
-    return Guess(best[1], best[2], _detect_escape(sample, best[1], best[2]), skip, round(confidence, 2))
+    pairs = [(candidate, mark) for mark in quotes for candidate in delimiters]
+    readings = [_read(sample, *pair) for pair in _best_on_few(sample, pairs)]
+    if delimiter is None:
+        readings = [reading for reading in readings if _is_convincing(reading)]
+    readings.sort(key=lambda reading: -reading.score)
+    best = readings[0] if readings else None
+    if best is None or (best.score < _SINGLE_COLUMN and delimiter is None):
+        mark = best.quote if best else quotes[0]
+        return Guess(",", mark, _detect_escape(sample, ",", mark), skip_initial_space=False, confidence=0.4)
+    second = next((reading.score for reading in readings if reading.delimiter != best.delimiter), 0.0)
+    confidence = best.score / (best.score + second) if best.score > 0 else 0.5
+    skip = _spaces_follow(sample, best.delimiter, best.quote)
+    escape = _detect_escape(sample, best.delimiter, best.quote)
+    return Guess(best.delimiter, best.quote, escape, skip, round(confidence, 2))
+
+
+def _best_on_few(sample: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs that do best on the first lines; reading all of the sample is for them alone."""
+    if len(sample) <= FIRST_CHARS or len(pairs) <= FINALISTS:
+        return pairs
+    few = sample[: sample.rfind("\n", 0, FIRST_CHARS) + 1] or sample[:FIRST_CHARS]
+    readings = sorted((_read(few, *pair) for pair in pairs), key=lambda reading: -reading.score)
+    enough = readings[0].score * FINALIST_SHARE_MIN
+    return [(reading.delimiter, reading.quote) for reading in readings[:FINALISTS] if reading.score >= enough]
+
+
+def _is_convincing(reading: _Reading) -> bool:
+    """Whether a delimiter that is also part of everyday text really separates cells here."""
+    if _PRIORS.get(reading.delimiter, _EXOTIC_PRIOR) >= WEAK_PRIOR:
+        return True
+    if reading.regular < WEAK_REGULAR_MIN:
+        return False
+    # Moments, phone numbers and addresses are values with blanks and colons inside.
+    whole = [reading.delimiter.join(row).strip() for row in reading.rows[1:]] or [""]
+    if sum(shape(line) not in ("", "text", "bool") for line in whole) >= TYPED_SHARE_MIN * len(whole):
+        return False
+    return reading.width >= WEAK_COLUMNS_MIN or any(
+        sum(shape(row[index]) not in ("", "text") for row in reading.rows[1:] if index < len(row))
+        >= TYPED_SHARE_MIN * max(len(reading.rows) - 1, 1)
+        for index in range(reading.width)
+    )
 
 
 def _quote_candidates(sample: str) -> list[str]:
@@ -89,8 +144,10 @@ def _quote_candidates(sample: str) -> list[str]:
     found = ['"']
     usual = len(re.findall(r'(?:^|[,;\t|^])"', sample, re.MULTILINE))
     for mark in ("'", "~", "`"):
+        opened = len(re.findall(rf"(?:^|[,;\t|^]){mark}", sample, re.MULTILINE))
         edges = len(re.findall(rf"(?:^|[,;\t|^]){mark}[^{mark}\n]*{mark}(?=[,;\t|^\n]|$)", sample, re.MULTILINE))
-        if edges > 2 and edges > 3 * usual:  # noqa: PLR2004 (once or twice is chance)
+        # Many, or few but every one that opens is closed; among double quotes a few are chance.
+        if edges > max(2, 3 * usual) or (mark == "'" and '"' not in sample and 0 < opened <= edges):
             found.append(mark)
     if '"' in sample and not re.search(r'(?:^|[^\w\s])\s*"|"\s*(?:[^\w\s]|$)', sample, re.MULTILINE):
         found.append("")
@@ -109,19 +166,21 @@ def _delimiter_candidates(sample: str) -> list[str]:
 _NEVER = frozenset("\n\r\"'\\.-+$%€£()[]{}<>=@/?\0`")
 
 
-def _score(sample: str, grammar: Grammar) -> float:
-    block = split_records(sample, grammar, is_last=True)
+def _read(sample: str, delimiter: str, quote: str) -> _Reading:
+    block = split_records(sample, Grammar(delimiter, quote, "", skip_initial_space=False), is_last=True)
     rows = [row for row in block.rows[:SAMPLE_RECORDS] if any(cell.strip() for cell in row)]
     if not rows:
-        return 0.0
+        return _Reading(delimiter, quote, [], 1, 0.0, 0.0)
     widths = Counter(map(len, rows))
     pattern = sum(n * (max(width - 1, 0.001) / width) for width, n in widths.items()) / len(widths) / len(rows)
     # The bulk of a table has one width; a preamble or a few ragged rows should not cost much.
-    main_width, main = widths.most_common(1)[0]
-    regular = (main / len(rows)) * (max(main_width - 1, 0.001) / main_width)
-    prior = _PRIORS.get(grammar.delimiter, _EXOTIC_PRIOR)
+    width, count = widths.most_common(1)[0]
+    regular = count / len(rows)
+    form = (pattern + regular * max(width - 1, 0.001) / width) / 2
+    prior = _PRIORS.get(delimiter, _EXOTIC_PRIOR)
     malformed = 1 - min(1.0, len(block.malformed) / len(rows))
-    return (pattern + regular) / 2 * _type_share(rows, grammar.quote) * prior * (0.3 + 0.7 * malformed)
+    score = form * _type_share(rows, quote) * prior * (0.3 + 0.7 * malformed)
+    return _Reading(delimiter, quote, rows, width, regular, score)
 
 
 def _type_share(rows: list[list[str]], quote: str) -> float:
@@ -136,7 +195,7 @@ def _typed_weight(cell: str, quote: str) -> float:
         return 0.6
     if kind != "text":
         return 1.0
-    if quote == "" and cell[:1] in "\"'":
+    if cell[0] in _QUOTE_MARKS and cell[0] != quote and (quote == "" or (len(cell) > 1 and cell[-1] == cell[0])):
         return 0.2
     # Text that still holds many separators is probably several cells.
     marks = sum(cell.count(mark) for mark in ",;\t|^")

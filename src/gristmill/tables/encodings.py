@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import codecs
 import re
-import unicodedata
+from collections.abc import Iterable
 from typing import NamedTuple
 
-SAMPLE_BYTES = 64 * 1024
-"""Bytes of non-UTF-8 text that candidates are compared on."""
+from gristmill.tables.letters import main_language, plausibility
+
+SAMPLE_BYTES = 8 * 1024
+"""Bytes of non-UTF-8 text that the best candidates are compared on."""
+FIRST_BYTES = 1024
+"""Bytes that all candidates are compared on."""
+FINALISTS = 4
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -21,16 +26,15 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_MULTIBYTE = ("cp932", "gb18030", "cp950", "cp949", "euc_jp")
-_SINGLE_BYTE = ("cp1252", "cp1251", "mac_roman", "cp1250", "cp850", "koi8-r", "cp1253")
-# The commonest characters of running Chinese text, names and addresses.
-_COMMON_HAN = frozenset(
-    "的一是不了人在有我他这這个個们們中来來上大为為和国國地到以说說时時要就出会會可也你对對生能而子那得于於着著下自之年"
-    "过過发發后後作里市区區县縣省路街号號名称稱电電话話址东東西南北山河江湖海城镇鎮乡鄉村店公司学學校院楼樓室层層门門台台"
-    "新高小三二四五六七八九十日月安天水石金福和平明华華文化民主工业業商场場中心服务務花园園路段巷弄"
-)
-_COMMON = frozenset("éèàçüöäñíóáêôâîúãõøåæßëïìòùœÉÖÜÄÅØ…•°£€©®·º\u00a0\u2013\u2014\u2018\u2019\u201c\u201d")
-_NONSENSE_PENALTY = 3.0
+# Encoding -> how likely it is before any evidence, in the measure of `letters.plausibility`.
+_SINGLE_BYTE = {
+    "cp1252": 1.0, "cp1251": 0.5, "mac_roman": 0.0, "cp1250": 0.0, "cp850": -0.5, "koi8-r": 0.0, "cp1253": 0.0,
+    "cp1254": -0.5, "iso8859-2": -0.5, "iso8859-15": -0.5, "cp437": -1.0, "cp852": -1.0, "cp866": -0.5, "cp1255": 0.0,
+    "cp1256": 0.0, "cp874": 0.0, "cp1257": -0.5, "iso8859-5": -1.0, "iso8859-7": -0.5,
+}  # fmt: skip
+_MULTIBYTE = {"cp932": 0.0, "gb18030": 0.0, "cp950": 0.0, "cp949": 0.0, "euc_jp": -0.5}
+_BYTES_PER_CHARACTER = 2
+_ISO_2022_JP = (b"\x1b$B", b"\x1b$@")
 
 
 class Guess(NamedTuple):
@@ -51,6 +55,8 @@ def detect(head: bytes, *, is_whole: bool) -> Guess:
     if wide:
         return Guess(wide, 0.9)
     if head.isascii():
+        if any(mark in head for mark in _ISO_2022_JP):
+            return Guess("iso2022_jp", 0.9)
         return Guess("utf-8", 1.0 if is_whole else 0.95)
     if _decodes(head, "utf-8", is_whole=is_whole):
         return Guess("utf-8", 0.99)
@@ -86,23 +92,29 @@ def _informative(head: bytes) -> bytes:
 
 
 def _by_letters(sample: bytes) -> Guess:
-    scores: list[tuple[float, str]] = []
-    for encoding in (*_SINGLE_BYTE, *_MULTIBYTE):
-        if encoding in _MULTIBYTE:
-            if not _decodes(sample, encoding, is_whole=False):
-                continue
-            text = codecs.getincrementaldecoder(encoding)().decode(sample)
-            scores.append((_score_multibyte(text, sample), encoding))
-        else:
-            scores.append((_score_single_byte(sample.decode(encoding, "replace")), encoding))
-    scores.sort(key=lambda pair: -pair[0])  # stable: of equals the first named wins
-    best, second = scores[0], scores[1] if len(scores) > 1 else (0.0, "")
-    if best[0] <= 0:
-        return Guess("cp1252", 0.3)
     # Mixed UTF-8 with a few broken bytes reads better as UTF-8 with those bytes repaired.
     if _mostly_utf8(sample):
         return Guess("utf-8", 0.7)
-    return Guess(best[1], round(min(0.95, 0.5 + (best[0] - max(second[0], 0.0))), 2))
+    names = [*_SINGLE_BYTE, *(name for name in _MULTIBYTE if _decodes(sample, name, is_whole=False))]
+    scores = _ranking(sample[:FIRST_BYTES], names)
+    if len(sample) > FIRST_BYTES:
+        scores = _ranking(sample, [name for _, name in scores[:FINALISTS]])
+    best, second = scores[0], scores[1]
+    if best[0] <= 0:
+        return Guess("cp1252", 0.3)
+    return Guess(best[1], round(0.5 + 0.45 * (1 - max(second[0], 0.0) / best[0]), 2))
+
+
+def _ranking(sample: bytes, names: Iterable[str]) -> list[tuple[float, str]]:
+    """(score, encoding), best first."""
+    scores: list[tuple[float, str]] = []
+    for name in names:
+        text = codecs.getincrementaldecoder(name)("replace").decode(sample)
+        if name in _MULTIBYTE:
+            scores.append((_MULTIBYTE[name] + _BYTES_PER_CHARACTER * _score(text), name))
+        else:
+            scores.append((_SINGLE_BYTE[name] + _score(text), name))
+    return sorted(scores, key=lambda pair: -pair[0])  # stable: of equals the first named wins
 
 
 def _mostly_utf8(sample: bytes) -> bool:
@@ -112,75 +124,14 @@ def _mostly_utf8(sample: bytes) -> bool:
     return good > broken * 4
 
 
-def _score_multibyte(text: str, sample: bytes) -> float:
-    """Mean plausibility per non-ASCII byte, so that encodings of different widths compare."""
-    high_bytes = sum(1 for byte in sample if byte > 0x7F)  # noqa: PLR2004
+def _score(text: str) -> float:
+    """Sum of the plausibilities of the characters beyond ASCII, seen with their neighbours."""
     total = 0.0
-    for char in text:
-        if char <= "\x7f":
-            continue
-        if "\u3040" <= char <= "\u30ff":  # hiragana, katakana
-            total += 1.0
-        elif "\u4e00" <= char <= "\u9fff":
-            total += 1.0 if char in _COMMON_HAN else 0.55
-        elif "\uac00" <= char <= "\ud7a3" or "\u3000" <= char <= "\u303f" or "\uff01" <= char <= "\uff5e":
-            total += 0.8  # hangul, punctuation, full-width letters
-        elif "\uff61" <= char <= "\uff9f":  # half-width katakana: what any 8-bit text looks like in cp932
-            total -= 0.5
-        else:
-            total -= 0.5
-    return 2 * total / max(high_bytes, 1) * 0.9
-
-
-def _score_single_byte(text: str) -> float:
-    """Mean plausibility of the non-ASCII characters, seen with their neighbours."""
-    total, count = 0.0, 0
+    language = main_language(text)
     for match in re.finditer(r"[^\x00-\x7f]+", text):
         run = match.group()
         before = text[match.start() - 1] if match.start() else " "
         after = text[match.end()] if match.end() < len(text) else " "
-        for position, char in enumerate(run):
-            left = run[position - 1] if position else before
-            right = run[position + 1] if position + 1 < len(run) else after
-            total += _plausibility(char, left, right)
-            count += 1
-    return total / max(count, 1)
-
-
-def _plausibility(char: str, left: str, right: str) -> float:
-    """How likely a character is between its neighbours: 1 for the commonest, below 0 for nonsense."""
-    category = unicodedata.category(char)
-    if category in ("Cc", "Cn", "Co") or char == "\ufffd":
-        return -_NONSENSE_PENALTY
-    if not category.startswith("L"):
-        return _sign_plausibility(char, left, right)
-    return _letter_plausibility(char, left, right)
-
-
-def _sign_plausibility(char: str, left: str, right: str) -> float:
-    if char in "£€$¥" and (right.isdigit() or left.isdigit()):
-        return 1.0
-    if left.isalpha() and right.isalpha() and char not in "\u2019·-":
-        return -0.5
-    return 0.6 if char in _COMMON else 0.1
-
-
-def _letter_plausibility(char: str, left: str, right: str) -> float:
-    letters = [other for other in (left, right) if other.isalpha()]
-    script = _script(char)
-    if script != "latin":
-        strange = not letters or any(_script(other) != script for other in letters)
-        return -0.5 if strange or (char.isupper() and left.islower()) else 0.9
-    if char.isupper() and left.islower():  # a capital inside a word
-        return -0.6
-    if char.islower() and left.isupper() and right.isupper():
-        return -0.3
-    if not letters:  # few words have one letter
-        return 0.2
-    return 1.0 if char in _COMMON else 0.4
-
-
-def _script(char: str) -> str:
-    if char < "\u0370":
-        return "latin"
-    return "greek" if char < "\u0400" else "cyrillic"
+        around = f"{before}{run}{after}"
+        total += sum(plausibility(char, around[i], around[i + 2], language) for i, char in enumerate(run))
+    return total

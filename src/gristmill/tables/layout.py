@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from math import sqrt
 from statistics import median
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ COLUMNS_COMPARED = 200
 """Columns the header is compared in."""
 OVERTAKEN_WIDTH_MIN = 5
 """Narrower tables have no line of group headings: a half-empty first line is their header."""
+OVERTAKERS = 4
+"""Lines below a sparse one that may be the real header."""
+PROSE_SCORE_MIN = 0.5
+"""How sure the header below a sentence must be."""
 EXTRA_SHARE = 0.1
 """Share of the rows that must fill a cell beyond the header for it to be a column."""
 FOOTER_RECORDS_MAX = 10
@@ -24,15 +29,18 @@ FOOTER_RECORDS_MAX = 10
 FOOTER_ROWS_MIN = 3
 """Rows a table must have before its last ones are taken for footers."""
 
+COMMENT_SIGNS = ("#", "//", "%", "--")
+
 _STRONG = frozenset(("int", "float", "amount", "date", "time", "email", "url", "phone", "zip"))
 _NUMERIC = frozenset(("int", "float", "amount", "zip", "phone"))
-_NEVER_HEADER = frozenset(("email", "phone", "date", "amount", "time", "float"))
+_NEVER_HEADER = frozenset(("phone", "date", "amount", "time", "float"))
 _FILL_MIN = 0.5
 _TOTAL = re.compile(
     r"(?:grand |sub|sub-|overall |report )?totals?(?: ?(?:amount|count|rows|records))?\W*"
     r"|gesamt(?:summe)?\W*|summe\W*|total g[eé]n[eé]ral\W*|suma\W*|итого\W*",
     re.IGNORECASE,
 )
+_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _HEADER_WORDS = re.compile(
     r"(?:^|[\W_])(?:id|name|names|nom|nombre|naam|address|adresse|street|city|town|state|zip|zipcode|postcode|country"
@@ -70,6 +78,27 @@ def detect_layout(records: list[list[str]], preamble: int | None = None, *, head
     return Layout(start, score >= 0, sure, round(0.5 + min(abs(score), 1.0) / 2, 2))
 
 
+def detect_comment(records: list[list[str]]) -> str:
+    """What starts the comments between the rows; empty where there are none.
+
+    Lines above the table need no comment sign: they are its preamble.
+    """
+    filled = [row for row in records if not is_blank(row)]
+    if len(filled) < 3:  # noqa: PLR2004 (a header, a row and a comment)
+        return ""
+    width = Counter(map(len, filled)).most_common(1)[0][0]
+    for sign in COMMENT_SIGNS:
+        marked = [index for index, row in enumerate(filled) if row[0].lstrip().startswith(sign)]
+        inside = [index for index in marked if any(other not in marked for other in range(index))]
+        if (
+            inside
+            and width > 1
+            and all(len(filled[index]) != width and _fill(filled[index]) < width for index in inside)
+        ):
+            return sign
+    return ""
+
+
 def _find_start(records: list[list[str]]) -> tuple[int, float]:
     """Index of the first record that is as wide and as filled as the rows below."""
     filled = [
@@ -78,7 +107,8 @@ def _find_start(records: list[list[str]]) -> tuple[int, float]:
     if not filled:
         return 0, 0.3
     body = [row for _, row in filled[len(filled) // 3 :]]
-    width = Counter(map(len, body)).most_common(1)[0][0]
+    # Of few records a title and some facts may be the most; wide rows count more.
+    width = max(Counter(map(len, body)).items(), key=lambda item: item[1] * sqrt(item[0]))[0]
     fill = median(_fill(row) for row in body)
     enough = min(fill, width) * _FILL_MIN
     for index, row in filled:
@@ -87,7 +117,8 @@ def _find_start(records: list[list[str]]) -> tuple[int, float]:
         count = _fill(row)
         if len(row) < width * _FILL_MIN or count < enough or (count == 1 and fill > 1):
             continue
-        if _is_overtaken(row, [other for position, other in filled if position > index][:3], width):
+        below = [other for position, other in filled if position > index]
+        if _is_overtaken(row, below, width) or _is_prose(row, below, width):
             continue
         return index, 0.95 if count >= width * _FILL_MIN else 0.7
     return filled[0][0], 0.4
@@ -96,9 +127,10 @@ def _find_start(records: list[list[str]]) -> tuple[int, float]:
 def _is_overtaken(row: list[str], below: list[list[str]], width: int) -> bool:
     """A sparse line of group headings or of facts about the file, above a full line of headings."""
     count = _fill(row)
-    if width < OVERTAKEN_WIDTH_MIN or count >= width * 0.7:
+    # A padded line of a narrow table is its header, half empty or not; one with fewer cells is not of the table.
+    if (width < OVERTAKEN_WIDTH_MIN and len(row) >= width) or count >= width * 0.7:
         return False
-    for other in below:
+    for other in below[:OVERTAKERS]:
         cells = [cell.strip() for cell in other if cell.strip()]
         if (
             len(cells) >= max(count * 1.5, width * 0.8)
@@ -107,6 +139,13 @@ def _is_overtaken(row: list[str], below: list[list[str]], width: int) -> bool:
         ):
             return True
     return False
+
+
+def _is_prose(row: list[str], below: list[list[str]], width: int) -> bool:
+    """A sentence whose commas make it wider than the table, above what is clearly the header."""
+    if len(row) <= width or len(below) < 2 or len(below[0]) != width:  # noqa: PLR2004 (a header and a row)
+        return False
+    return _header_score(below[0], below[1 : 1 + BODY_RECORDS]) >= PROSE_SCORE_MIN
 
 
 def _fill(row: list[str]) -> int:
@@ -133,7 +172,9 @@ def _header_score(first: list[str], body: list[list[str]]) -> float:
 
 def _cell_evidence(cell: str, kind: str, column: list[str]) -> float:
     evidence = 0.4 if kind == "text" and _HEADER_WORDS.search(cell) else 0.0
-    if kind in _NEVER_HEADER or kind == "url":
+    if kind == "email":
+        evidence -= 4.0
+    elif kind in _NEVER_HEADER or kind == "url" or _UUID.fullmatch(cell):
         evidence -= 1.5
     elif kind in _NUMERIC:
         evidence -= 0.8

@@ -64,6 +64,8 @@ class Dialect:
     """A character that makes a following quote literal; empty where quotes are doubled instead."""
     skip_initial_space: bool = False
     """Blanks after a delimiter are no part of the cell."""
+    comment: str = ""
+    """How lines start that are no records; empty where there are none between the rows."""
     newline: Literal["\n", "\r", ""] = "\n"
     r"""What ends a record: `\n` (also `\r\n`), `\r` alone, or empty for any mixture."""
     preamble: int = 0
@@ -86,6 +88,7 @@ class Hints(TypedDict, total=False):
     delimiter: str
     quote: str
     escape: str
+    comment: str
     skip_initial_space: bool
     newline: Literal["\n", "\r", ""]
     preamble: int
@@ -118,7 +121,7 @@ class Reject:
     reason: str
     """One sentence for a person."""
     kind: Literal["malformed", "footer"] = "malformed"
-    """`footer`: totals and notes under the table, which are no error."""
+    """`footer`: totals and notes under the table, and comments, which are no error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class Receipt:
     rejects: int = 0
     """Footers included."""
     footers: int = 0
-    """How many of the rejects are totals and notes under the table."""
+    """How many of the rejects are totals and notes under the table, or comments."""
     blank: int = 0
     """Records without any text."""
     physical_lines: int = 0

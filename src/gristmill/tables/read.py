@@ -116,6 +116,8 @@ def _check_known(dialect: Dialect | Hints | None) -> None:
         raise Invalid(f"A dialect has no {', '.join(sorted(unknown))}.")
     if known.get("delimiter") == "" or len(str(known.get("quote", ""))) > 1 or len(str(known.get("escape", ""))) > 1:
         raise Invalid("A delimiter has at least one character, quote and escape at most one.")
+    if int(str(known.get("preamble", 0))) < 0:
+        raise Invalid("The preamble has 0 records or more.")
     try:
         b"ab".decode(str(known.get("encoding", "utf-8")), "replace")
     except (LookupError, ValueError) as error:

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from gristmill.tables import delimiters, encodings
 from gristmill.tables.archive import ZIP_MAGIC
-from gristmill.tables.delimited import decode_head
+from gristmill.tables.delimited import decode_head, without_comments
 from gristmill.tables.formats import binary_format
 from gristmill.tables.formulas import are_guards
-from gristmill.tables.layout import detect_layout
+from gristmill.tables.layout import detect_comment, detect_layout
 from gristmill.tables.model import Compression, Dialect, Format, Hints, Unreadable
 from gristmill.tables.records import Grammar, split_records
 from gristmill.tables.source import HEAD_BYTES, Source
@@ -24,6 +24,9 @@ CONTROL_SHARE_MAX = 0.1
 BINARY_FORMATS = frozenset(("xlsx", "xls", "xlsb", "ods", "parquet"))
 """Formats that are no text."""
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t| )"?[ \t]*\n', re.IGNORECASE)
+"""A first line that tells Excel the delimiter."""
+_TOP_COMMENTS = re.compile(r"\A(?:[ \t]*(?:#|//)[^\n]*\n)+")
 _JSON_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\[{"\]]|-?\d|true|false|null))')
 
 
@@ -110,10 +113,18 @@ def _sniff_delimited(text: str, known: Hints, encoding: encodings.Guess, *, is_w
     sample = delimiters.normalize_newlines(sample, newline)
     if not (is_whole and len(text) <= delimiters.SAMPLE_CHARS):
         sample = sample[: sample.rfind("\n") + 1] or sample
-    found = delimiters.detect_separators(sample, known.get("delimiter"), known.get("quote"))
+    comment = known.get("comment", "")
+    said = _SEPARATOR_LINE.match(sample)
+    bare = sample[said.end() :] if said else sample
+    bare = _without_lines(bare, comment) if comment else _without_top_comments(bare)
+    delimiter = known.get("delimiter", said[1] if said else None)
+    found = delimiters.detect_separators(bare, delimiter, known.get("quote"))
     escape = known.get("escape", found.escape)
     skip = known.get("skip_initial_space", found.skip_initial_space)
     records = split_records(sample, Grammar(found.delimiter, found.quote, escape, skip), is_last=True).rows
+    if "comment" not in known:
+        comment = detect_comment(records)
+    records = without_comments(records, comment)
     guarded = known.get("guarded", are_guards(records))
     layout = detect_layout(records, known.get("preamble"), header=known.get("header"))
     return Dialect(
@@ -123,6 +134,7 @@ def _sniff_delimited(text: str, known: Hints, encoding: encodings.Guess, *, is_w
         quote=found.quote,
         escape=escape,
         skip_initial_space=skip,
+        comment=comment,
         newline=newline,
         preamble=layout.preamble,
         header=layout.header,
@@ -130,9 +142,19 @@ def _sniff_delimited(text: str, known: Hints, encoding: encodings.Guess, *, is_w
         confidence={
             "format": 0.9,
             "encoding": encoding.confidence,
-            "delimiter": 1.0 if "delimiter" in known else found.confidence,
+            "delimiter": 1.0 if delimiter else found.confidence,
             "quote": 1.0 if "quote" in known else found.confidence,
             "preamble": layout.preamble_confidence,
             "header": layout.header_confidence,
         },
     )
+
+
+def _without_lines(sample: str, comment: str) -> str:
+    return "\n".join(line for line in sample.split("\n") if not line.lstrip().startswith(comment))
+
+
+def _without_top_comments(sample: str) -> str:
+    """What is below lines that start as comments do in most languages; they say nothing about the separators."""
+    below = _TOP_COMMENTS.sub("", sample)
+    return below if below.strip() else sample
