@@ -59,6 +59,7 @@ bench: .venv/.ready ## Measure speed beside its peers; prints tables
 	$(PY) bench/engine.py
 	$(PY) bench/startup.py
 	$(PY) bench/api.py
+	$(PY) bench/events.py
 
 soak: .venv/.ready ## Long tests: a million rows, 20,000 rows under kill -9
 	$(PY) bench/memory.py

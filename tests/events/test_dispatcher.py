@@ -74,7 +74,7 @@ def test_a_failure_is_tried_again_with_the_same_id_and_body(
     says: str,
     status: int | None,
 ) -> None:
-    monkeypatch.setattr("gristmill.events.channels.webhook.SEND_S_MAX", 0.5)
+    monkeypatch.setattr("gristmill.events.posting.SEND_S_MAX", 0.5)
     path = f"/trouble-{uuid7()}"
     receiver.answers[path] = [trouble]
     made = make(owner, receiver.url + path)
@@ -100,7 +100,7 @@ def test_an_answer_that_does_not_end_is_a_success_and_its_beginning_is_kept(
     monkeypatch: pytest.MonkeyPatch,
     answer: str,
 ) -> None:
-    monkeypatch.setattr("gristmill.events.channels.webhook.EXCERPT_S_MAX", 0.5)
+    monkeypatch.setattr("gristmill.events.posting.EXCERPT_S_MAX", 0.5)
     path = f"/{answer}"
     receiver.answers[path] = [answer]
     made = make(owner, receiver.url + path)
@@ -225,7 +225,7 @@ def test_five_days_of_failure_disable(
 def test_many_dead_receivers_delay_no_healthy_one(
     database: Database, receiver: Receiver, worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gristmill.events.channels.webhook.SEND_S_MAX", 20.0)
+    monkeypatch.setattr("gristmill.events.posting.SEND_S_MAX", 20.0)
     dead, healthy = make_organization(database), make_organization(database)
     receiver.always["/hanging"] = "hang"
     with database.tx(dead) as tx:

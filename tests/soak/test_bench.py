@@ -19,9 +19,10 @@ BENCH = Path(__file__).parents[2] / "bench"
         (("engine.py", "--quick"), "gristmill, no-op agent, 2 workers"),
         (("startup.py", "--quick"), "gristmill up, warm"),
         (("api.py", "--quick"), "no-op agent at full speed"),
+        (("events.py", "--quick"), "one webhook, in order"),
         (("memory.py", "--rows", "20000"), "'closed': True"),
     ],
-    ids=["engine", "startup", "api", "memory"],
+    ids=["engine", "startup", "api", "events", "memory"],
 )
 def test_benchmark_runs(arguments: tuple[str, ...], shown: str) -> None:
     command = (sys.executable, BENCH / arguments[0], *arguments[1:])

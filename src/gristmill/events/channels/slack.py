@@ -15,8 +15,8 @@ from gristmill.base import jsons
 from gristmill.base.config import Settings
 from gristmill.base.egress import Egress
 from gristmill.events.channels import Tools
-from gristmill.events.channels.webhook import post
 from gristmill.events.model import Message, Sent
+from gristmill.events.posting import post
 
 
 class Config(BaseModel):

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.base.config import Settings
 from gristmill.base.egress import Egress
 from gristmill.base.errors import FieldError, Invalid
-from gristmill.base.fetch import retry_after_s, stream
 from gristmill.base.signing import BadKey, shared_bytes, signed_headers
-from gristmill.events.channels import SEND_S_MAX, Tools
-from gristmill.events.model import ANSWER_BYTES_MAX, URL_CHARS_MAX, Message, Sent
+from gristmill.events.channels import Tools
+from gristmill.events.model import URL_CHARS_MAX, Message, Sent
+from gristmill.events.posting import post
 
-EXCERPT_S_MAX = 2.0
-"""How long the beginning of an answer is waited for once its status is known."""
 HEADERS_MAX = 20
-SUCCESS = range(200, 300)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
@@ -70,31 +65,6 @@ class WebhookChannel:
             **signed_headers([secret["key"] for secret in secrets], message.id, int(time.time()), message.body),
         }
         return await post(config.url, headers, message.body, tools)
-
-
-async def post(url: str, headers: Mapping[str, str], body: bytes, tools: Tools, *, shown_url: str = "") -> Sent:
-    """POST and judge the answer by its status. `shown_url` is what to keep of a URL that is secret itself."""
-    request: dict[str, Any] = {
-        "method": "POST",
-        "url": shown_url or url,
-        "headers": dict(headers),
-        "size_bytes": len(body),
-    }
-    async with stream(
-        tools.session, tools.egress, "POST", url, headers=headers, body=body, timeout_s=SEND_S_MAX
-    ) as reply:
-        excerpt = b""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(EXCERPT_S_MAX):
-                excerpt = await reply.excerpt(ANSWER_BYTES_MAX)
-        return Sent(
-            reply.status in SUCCESS,
-            request,
-            reply.status,
-            excerpt.decode("utf-8", "replace"),
-            None if reply.status in SUCCESS else f"the receiver answered {reply.status}",
-            retry_after_s(reply.headers.get("Retry-After")),
-        )
 
 
 PLUGIN = WebhookChannel()
