@@ -43,7 +43,6 @@ __all__ = [
     "apply",
     "edit",
     "edited",
-    "edited",
     "get",
     "model_of",
     "propose_for_rows",

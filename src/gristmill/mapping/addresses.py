@@ -32,6 +32,11 @@ TOWNS = frozenset(
     }
 )  # fmt: skip
 LOCALITIES = frozenset(["locality", "village", "localite", "localidad", "localidade", "community", "settlement"])
+COMBINATIONS: Mapping[str, str] = {"city_state": "citystatezip", "zip_city": "zipcity"}
+"""What a column called city holds when its values have this shape."""
+AFFIXES: Mapping[str, str] = {"namesuffix": "streettype", "salutation": "direction"}
+"""What `Suffix` and `Prefix` are beside a street, where no person's name is."""
+AFFIX_BESIDE = 2
 BESIDE = 3
 """Columns within which a number belongs to a street."""
 COMBINED = -0.5
@@ -116,13 +121,18 @@ def _is(facts: Facts | None, kind: str) -> bool:
 
 def in_context(sheet: Sheet) -> Sheet:
     """What words mean inside an address: `Billing Code` by `Billing City` is a zip, `Number` by `Street` a house."""
-    numbered = bool(sheet.of("housenumber"))
+    numbered, named = bool(sheet.of("housenumber")), bool(sheet.of("first", "last"))
     changes: dict[int, Mapping[str, float]] = {}
     for facts in sheet.columns:
         if facts.kind == "id" and _is_zip_code(sheet, facts):
             changes[facts.index] = {"zip": 0.9}
+        elif facts.kind == "city" and max(facts.profile[shape] for shape in COMBINATIONS) > MOST:
+            shape = max(COMBINATIONS, key=lambda shape: facts.profile[shape])
+            changes[facts.index] = {COMBINATIONS[shape]: 0.9, "city": 0.3}
         elif not numbered and _is_house_number(sheet, facts):
             changes[facts.index] = {"housenumber": 0.9}
+        elif facts.kind in AFFIXES and not named and _is_beside_street(sheet, facts):
+            changes[facts.index] = {AFFIXES[facts.kind]: 0.8}
     return sheet.refine(changes)
 
 
@@ -136,6 +146,10 @@ def _is_zip_code(sheet: Sheet, facts: Facts) -> bool:
         return address and not any(other.scope == facts.scope for other in zips)
     bare = all("code" in word.meanings for word in facts.heading.words) and facts.index > 0
     return bare and not zips and any(abs(city.index - facts.index) == 1 for city in sheet.of("city"))
+
+
+def _is_beside_street(sheet: Sheet, facts: Facts) -> bool:
+    return any(abs(street.index - facts.index) <= AFFIX_BESIDE for street in sheet.of("street"))
 
 
 def _is_house_number(sheet: Sheet, facts: Facts) -> bool:

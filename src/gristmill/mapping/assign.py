@@ -49,9 +49,10 @@ def best(candidates: Mapping[str, Sequence[Candidate]], penalty: Penalty) -> tup
             record = (points, list(chosen))
             return
         for gain, candidate in ranked[at]:
-            if taken.isdisjoint(candidate.columns):
+            if candidate.free or taken.isdisjoint(candidate.columns):
                 chosen[at] = candidate
-                search(at + 1, points + gain, taken if candidate.shared else taken.union(candidate.columns))
+                kept = candidate.free or candidate.shared
+                search(at + 1, points + gain, taken if kept else taken.union(candidate.columns))
         chosen[at] = None
         search(at + 1, points, taken)
 

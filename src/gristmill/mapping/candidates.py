@@ -20,6 +20,8 @@ class Candidate:
     scope: Scope = field(default=Scope())
     shared: bool = False
     """Whether other fields may take the same column: `City, ST ZIP`."""
+    free: bool = False
+    """Whether it may take columns that feed other fields too: a full name beside first and last name."""
 
 
 def reason(facts: Facts, kind: str) -> tuple[str, ...]:

@@ -27,9 +27,17 @@ class Decision:
     points: float
 
 
+def look(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int) -> Sheet:
+    """The columns with all that headers, values and neighbours say."""
+    sheet = read_sheet(headers, rows, width)
+    for in_context in (labels.in_context, identifiers.in_context, people.in_context, addresses.in_context):
+        sheet = in_context(sheet)
+    return sheet
+
+
 def decide(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int) -> Decision:
     """The best mapping of columns to lead fields by the columns alone."""
-    sheet = addresses.in_context(people.in_context(labels.in_context(read_sheet(headers, rows, width))))
+    sheet = look(headers, rows, width)
     found = {
         "company": people.companies(sheet),
         "dm_name": people.people(sheet),

@@ -97,8 +97,9 @@ def read_header(text: str) -> Heading:
 
 def same_header(one: str, other: str) -> bool:
     """Whether two headers are equal but for case, accents and punctuation."""
-    return _plain(one) == _plain(other)
+    return plain(one) == plain(other)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Letters and digits only, as names are compared."""
     return "".join(char for char in fold(text) if char.isalnum())

@@ -8,6 +8,8 @@ from gristmill.mapping.shapes import Profile
 
 HALF, MOST = 0.4, 0.8
 """Shares of values."""
+WORDS_MIN = 1.3
+"""Mean words below which values are no whole names."""
 ENOUGH = 3
 """Different values from which on `0` and `1` are no yes and no."""
 
@@ -39,7 +41,12 @@ def _state(p: Profile) -> float:
     known = min(1.0, p["state_code"] + p["region"])
     vague = 0.4 if p["place"] + p["upper_code"] > MOST else 1.0  # words that could be regions of any country
     return (
-        2.2 * p["state_code"] + 1.8 * p["region"] - 1.3 * vague * (1 - known) - 0.5 * p["integer"] - 0.4 * p["company"]
+        2.2 * p["state_code"]
+        + 1.8 * p["region"]
+        - 1.3 * vague * (1 - known)
+        - 0.5 * p["integer"]
+        - 0.4 * p["company"]
+        - 3.0 * p["status"]
     )
 
 
@@ -94,6 +101,7 @@ def _company(p: Profile) -> float:
 def _person(p: Profile) -> float:
     other = p["email"] + p["url"] + p["date"] + p["phone"] + p["boolean"] + p["zip"] + p["long"]
     classes = 1.2 * (1 - p.unique) if p["person"] < HALF else 0.0  # OWNER: NON-PROFIT, GOVERNMENT
+    single = 1.0 - p["given"] if p.words < WORDS_MIN and p["person"] < HALF else 0.0  # jsmith, kdoe
     return (
         2.2 * p["person"]
         - 1.5 * other
@@ -101,6 +109,7 @@ def _person(p: Profile) -> float:
         - 0.7 * (1 - p["person"])
         - 1.0 * (1 - p["has_letter"])
         - classes
+        - single
     )
 
 

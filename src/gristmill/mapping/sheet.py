@@ -21,8 +21,8 @@ AGREEMENT = 0.25
 """Share of their points that values get for a kind that the header says surely: labels follow headers."""
 CONTRADICTION = 0.75
 """Least weight of values that are of another kind: already one `True` is no name."""
-VALUES_LIMIT = 2.4
-"""Most points for or against a kind by values."""
+VALUES_LIMIT, AGAINST_LIMIT = 2.4, -3.0
+"""Most points for a kind, and against it, by values."""
 
 LIKELY = 0.8
 """Points from which on a column looks like a kind."""
@@ -108,11 +108,11 @@ class Facts:
         return (UNKNOWN_HEADER if self.heading.words else 0.0) + values
 
     def values_score(self, kind: str) -> float:
-        """Points by values alone, between -VALUES_LIMIT and VALUES_LIMIT; 0 for an empty column."""
+        """Points by values alone, between AGAINST_LIMIT and VALUES_LIMIT; 0 for an empty column."""
         judge = JUDGES.get(kind)
         if judge is None or not self.profile.filled:
             return 0.0
-        points = max(-VALUES_LIMIT, min(VALUES_LIMIT, judge(self.profile)))
+        points = max(AGAINST_LIMIT, min(VALUES_LIMIT, judge(self.profile)))
         return points * (self.profile.weight if points > 0 else max(self.profile.weight, CONTRADICTION))
 
 

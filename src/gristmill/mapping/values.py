@@ -347,6 +347,7 @@ LETTER_TESTS: Sequence[tuple[str, Test]] = (
     ("zip_city", is_zip_city),
     ("given", is_given_name),
     ("upper_code", _matches(re.compile("[A-Z]{1,4}"))),
+    ("status", lambda value: fold(value.strip()) in value_words("status")),
     ("salutation", lambda value: fold(value).strip(".") in value_words("titles")),
 )
 """The same for other values with a letter in them."""
