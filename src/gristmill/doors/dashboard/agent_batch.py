@@ -70,6 +70,8 @@ class Review:
     """Inputs of the first rows, as the agent would get them."""
     name: str
     """What the rows come from."""
+    mapping: dict[str, str]
+    """Agent field -> column, saved or proposed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def look(agent: Agent, found: Rows, choice: Choice) -> Review:
     inputs = [input_of(row, fed.mapping, agent.input_fields) for row in first]
     fields = list(dict.fromkeys(name for value in inputs for name in value))
     facts = quote(survey, agent, reused=0, pilot=None)
-    return Review(facts, fields, inputs, str(found.origin.get("name", "")))
+    return Review(facts, fields, inputs, str(found.origin.get("name", "")), dict(fed.mapping))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -10,13 +10,14 @@ from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.responses import RedirectResponse, Response
 
 from gristmill import agents, sources
-from gristmill.agents import Agent, InputField
+from gristmill.agents import Agent
 from gristmill.base.errors import Conflict, Error, Invalid
 from gristmill.base.http import INT64_MAX, Id, PageNumber, shared
+from gristmill.batches.columns import SURE, propose
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.formats import cut, plain
 from gristmill.doors.dashboard.render import html
-from gristmill.sources import DefaultMapping, Draft, Preview, Source, SourceColumn, SourceConfig, StoredSource
+from gristmill.sources import DefaultMapping, Draft, Preview, Source, SourceConfig, StoredSource
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -42,6 +43,15 @@ class MappedField:
     column: str
     type: str
     samples: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A column that is proposed for a field."""
+
+    column: str
+    confidence: float
+    why: str
 
 
 @router.get("/dashboard/sources")
@@ -156,7 +166,7 @@ def _source_page(
     used = {item.column for item in mapping}
     columns = sample.columns if sample else source.columns or []
     fields = list(agent.input_fields) if agent else []
-    suggested = suggest(fields, columns)
+    suggested = suggest(agent, sample, used)
     return html(
         "source.html",
         http_status=http_status,
@@ -173,8 +183,8 @@ def _source_page(
         missing=[item for item in fields if item.name not in chosen],
         agents=agents.list_agents(visit.tx, visit.organization_id, only_id=None, page=1, per_page=AGENTS_MAX).data,
         blank_lines=BLANK_LINES,
-        suggested=suggested,
-        reasons=dict.fromkeys(suggested, "same name"),
+        suggested={name: item.column for name, item in suggested.items() if item.confidence >= SURE},
+        reasons={name: f"{item.column}: {item.confidence:.0%} sure; {item.why}" for name, item in suggested.items()},
     )
 
 
@@ -236,14 +246,16 @@ def after_delete(source_id: Id) -> Response:
     return RedirectResponse(f"/dashboard/sources/{source_id}", status_code=303)
 
 
-def suggest(fields: Sequence[InputField], columns: Sequence[SourceColumn]) -> dict[str, str]:
-    """Agent field -> the column of the same name, whatever its case and punctuation."""
-    names = {_plain_name(column.name): column.name for column in reversed(columns)}
-    return {item.name: names[_plain_name(item.name)] for item in fields if _plain_name(item.name) in names}
-
-
-def _plain_name(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+def suggest(agent: Agent | None, sample: Preview | None, used: set[str]) -> dict[str, Suggestion]:
+    """Agent field -> the column that is proposed for it. What is uncertain is offered, not chosen."""
+    if agent is None or sample is None:
+        return {}
+    found = propose(agent, [column.name for column in sample.columns], sample.rows)
+    return {
+        name: Suggestion(column, found.fields[name].confidence, "; ".join(found.fields[name].evidence.reasons[:2]))
+        for name, column in found.as_columns().items()
+        if column not in used
+    }
 
 
 def mapped_fields(mapping: Mapping[str, str], source: Source, sample: Preview | None) -> list[MappedField]:
