@@ -60,3 +60,12 @@ def test_a_streamed_body_is_compared_too(database: Database, owner: Caller) -> N
     again = owner.client.post(path, content=b'{"n":1}\n', headers=headers)
     other = owner.client.post(path, content=b'{"n":2}\n', headers=headers)
     assert (first.status_code, again.json()["id"], other.status_code) == (202, first.json()["id"], 409)
+
+
+def test_a_kept_answer_is_opened_by_its_key_alone(database: Database, owner: Caller) -> None:
+    first = keyed(owner, "/api/v1/api_keys", {"name": "Once"}, "k-secret")
+    assert keyed(owner, "/api/v1/api_keys", {"name": "Once"}, "k-secret")[1]["secret"] == first[1]["secret"]
+    with database.system() as tx:
+        kept = str(tx.rows("SELECT * FROM idempotency WHERE organization_id = %s", (owner.organization_id,)))
+    assert str(first[1]["secret"]) not in kept
+    assert "k-secret" not in kept

@@ -40,11 +40,11 @@ CREATE TABLE login (
 -- The first answer to each Idempotency-Key, so that the same call again gets the same answer.
 CREATE TABLE idempotency (
     organization_id  bigint NOT NULL REFERENCES organization ON DELETE CASCADE,
-    key              text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    key              bytea NOT NULL,            -- a digest: only whoever has the key itself opens the answer
     call             text NOT NULL,             -- method and path
-    body_sha256      bytea NOT NULL,
+    body_digest      bytea NOT NULL,
     status           int NOT NULL,
-    answer           json,
+    answer           bytea,                     -- sealed, since it may hold a secret that is shown once
     created_at       timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (organization_id, key)
 );
