@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from gristmill import agents
 from gristmill.base.http import Id, PageNumber
-from gristmill.doors.dashboard import agent_batch, agent_settings, dataset_pages
+from gristmill.doors.dashboard import agent_batch, agent_connectors, agent_settings, dataset_pages
 from gristmill.doors.dashboard.agent_tabs import TABS, Tab, show_tab
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 from gristmill.doors.dashboard.render import html
@@ -22,6 +22,7 @@ PER_PAGE = 50
 TABS.update(
     batch=Tab("batch", "Batch", agent_batch.values),
     datasets=Tab("datasets", "Datasets", dataset_pages.values),
+    **{"data-sources": Tab("data-sources", "Data sources", agent_connectors.values)},
     settings=Tab("settings", "Settings", agent_settings.values),
 )
 FIRST = "batch"
