@@ -75,6 +75,7 @@ def _logic(to: Expressions, call: Site) -> Value:
     result = to.out.name()
     at = to.out.name("a") if to.out.exact and len(call.args) > 1 else ""
     outer, to.conditional = to.conditional, []
+    last_at = call.name_site
     head = to.out.depth
     with to.out.aside() as part:
         for position, arg in enumerate(call.args):
@@ -94,8 +95,6 @@ def _logic(to: Expressions, call: Site) -> Value:
             if call.args:
                 to.out.line(test.format(result))
                 to.out.depth += 1
-            else:
-                last_at = call.name_site
             to.out.line(f"{result} = {call.final.code}")
             to.out.depth = head
     for name in to.conditional:
@@ -234,28 +233,42 @@ def _text(to: Expressions, call: Site) -> Value:
 
 
 def _printf(to: Expressions, call: Site) -> Value:
-    form, at = printf_pieces(to, call)
-    if isinstance(form, Value):
-        return form
-    return Value(to.out.set(joined(form)), "str", at=at)
-
-
-def printf_pieces(to: Expressions, call: Site) -> tuple[list[str] | Value, str]:
-    """What a `printf` writes as pieces of an f-string, or its value where that is not possible; and its last site."""
-    if call.args and isinstance(call.args[0], String):
-        values, at = _operands(to, call)
-        pieces = None if to.has_bytes or to.out.exact else _pieces(to, call.args[0].value, values[1:])
-        if pieces is not None:
-            return pieces, at
-        form = values.pop(0).code
-    else:
-        form, values, at = _checked_format(to, call)
+    pieces = printf_pieces(to, call)
+    if pieces is not None:
+        return Value(to.out.set(joined(pieces)), "str", at=_last_site(to, call))
+    form, values, at = _format(to, call)
     to.needs_meter = True
-    return _answer(to, f"printf({call.site}, m, {form}{_codes(values)})", at, "str"), at
+    return _answer(to, f"printf({call.site}, m, {form}{_codes(values)})", at, "str")
 
 
-def _checked_format(to: Expressions, call: Site) -> tuple[str, list[Value], str]:
-    """A format that only the row knows."""
+def printf_pieces(to: Expressions, call: Site) -> list[str] | None:
+    """What a `printf` writes as pieces of an f-string; None where that is not possible."""
+    if to.has_bytes or to.out.exact or not call.args or not isinstance(call.args[0], String):
+        return None
+    count = len(call.args) - 1 + (call.final is not None)
+    form = read_format(call.args[0].value, count)
+    if form.extra is not None or any(isinstance(piece, Verb) and not _is_simple(piece) for piece in form.pieces):
+        return None
+    values, _ = _operands(to, call)
+    return [
+        braced(piece) if isinstance(piece, str) else _formatted(to, piece.spec, values[1 + piece.operand])
+        for piece in form.pieces
+    ]
+
+
+def _is_simple(verb: Verb) -> bool:
+    """Whether nothing of the verb depends on the row, and its text can't be long."""
+    stars = verb.width_from is not None or verb.precision_from is not None
+    return not stars and (verb.spec.width or 0) <= _WIDTH_MAX and (verb.spec.precision or 0) <= _WIDTH_MAX
+
+
+def _last_site(to: Expressions, call: Site) -> str:
+    """The site of the last operand; only an exact program asks for more, and it never comes here."""
+    return to.out.site(call.args[-1])
+
+
+def _format(to: Expressions, call: Site) -> tuple[str, list[Value], str]:
+    """The format, the operands behind it, and the site that was evaluated last."""
     if not call.args and call.final:
         return to.out.set(f"checked_format({call.name_site}, {call.final.code}, False)"), [], call.name_site
     first = call.args[0]
@@ -266,29 +279,12 @@ def _checked_format(to: Expressions, call: Site) -> tuple[str, list[Value], str]
         value = to.fail(site, f"expected string; found {shown(first, to.delims)}")
     else:
         value = to.argument(first, three=True)
-    form = to.out.set(f"checked_format({value.at}, {value.code}, {value.boxed or 'False'})")
+    form = value.code
+    if value.kind != "str":
+        form = to.out.set(f"checked_format({value.at}, {value.code}, {value.boxed or 'False'})")
     values = [to.argument(arg) for arg in call.args[1:]]
     at = values[-1].at if values else value.at
     return form, values + ([call.final] if call.final else []), at
-
-
-def _pieces(to: Expressions, text: str, values: Sequence[Value]) -> list[str] | None:
-    form = read_format(text, len(values))
-    if form.extra is not None:
-        return None
-    pieces: list[str] = []
-    for piece in form.pieces:
-        if isinstance(piece, str):
-            pieces.append(braced(piece))
-        elif piece.width_from is not None or piece.precision_from is not None or _is_wide(piece):
-            return None
-        else:
-            pieces.append(_formatted(to, piece.spec, values[piece.operand]))
-    return pieces
-
-
-def _is_wide(verb: Verb) -> bool:
-    return (verb.spec.width or 0) > _WIDTH_MAX or (verb.spec.precision or 0) > _WIDTH_MAX
 
 
 _PYTHON = {"d": "int", "s": "str", "v": "str", "f": "float", "e": "float", "x": "int"}

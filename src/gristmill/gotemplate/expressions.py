@@ -75,7 +75,7 @@ class Expressions:
             return Value(self.out.set(f"None if {value.code} is MISSING else {value.code}"), at=value.at)
         return replace(value, boxed="") if value.boxed else value
 
-    def command(self, command: Command, final: Value | None, at: str) -> Value:
+    def command(self, command: Command, final: Value | None, at: str) -> Value:  # noqa: PLR0911 - one for each kind
         """One command; `final` is what the one before it answered."""
         first, args = command.args[0], command.args
         has_args = len(args) > 1 or final is not None
@@ -107,7 +107,7 @@ class Expressions:
             return self.fail(site, f"can't give argument to non-function {shown(first, self.delims)}")
         return None
 
-    def argument(self, node: Operand, *, three: bool = False) -> Value:
+    def argument(self, node: Operand, *, three: bool = False) -> Value:  # noqa: C901, PLR0911 - one for each kind
         """An operand; with `three` a missing key is told apart from a null."""
         site = self.out.site(node)
         match node:
@@ -147,7 +147,7 @@ class Expressions:
         number, source = node.number, node.number.source
         if number.complex_value is not None:
             return self.literal(number.complex_value, site)
-        is_hex = source[:2] in {"0x", "0X"} and len(source) > 2 and not set(source) & {"p", "P"}  # noqa: PLR2004 - 0x1
+        is_hex = source[:2] in {"0x", "0X"} and not set(source) & {"p", "P"}
         if number.float_value is not None and not is_hex and source[0] != "'" and set(source) & _FLOAT_MARKS:
             return self.literal(number.float_value, site)
         if number.int_value is not None:
@@ -213,7 +213,8 @@ class Expressions:
         """A field of anything."""
         csv, mode = self.options.csv, self.options.missing_key
         on = value.code
-        slow = f"{'field' if three else 'field_or_none'}({site}, {on}, {name!r}, {value.boxed or 'False'}, {has_args}, {mode!r})"
+        operands = f"{site}, {on}, {name!r}, {value.boxed or 'False'}, {has_args}, {mode!r}"
+        slow = f"field({operands})" if three else f"field_or_none({operands})"
         fast = f"{on}.get({name!r}{', MISSING' if three else ''})"
         kind = "StringMap" if csv else "dict"
         boxed = f"boxed({on})" if csv else "True"

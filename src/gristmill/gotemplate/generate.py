@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gristmill.gotemplate import survey
 from gristmill.gotemplate.calls import SHOWN, Site, printf_pieces
-from gristmill.gotemplate.characters import is_surrogate
 from gristmill.gotemplate.emitter import NOT_CONSTANT, Aside, Emitter, Place, Value, joined
 from gristmill.gotemplate.expressions import NIL, Expressions
 from gristmill.gotemplate.literals import quote
@@ -26,12 +26,11 @@ from gristmill.gotemplate.nodes import (
     Leave,
     Node,
     Pipe,
-    String,
     Text,
     Tree,
 )
 from gristmill.gotemplate.options import Options
-from gristmill.gotemplate.scope import Scope, Slot, assigned_names, pipes
+from gristmill.gotemplate.scope import Scope, Slot, assigned_names
 from gristmill.gotemplate.verbs import show
 
 LOOK_EVERY = 200
@@ -60,10 +59,10 @@ class _Generator:
         self.tree = tree
         self.out = Emitter(exact)
         self.to = Expressions(self.out, options, tree.delims)
-        self.to.has_bytes = _has_bytes(tree)
+        self.to.has_bytes = survey.has_bytes(tree)
         self.numbers = {name: number for number, name in enumerate(tree.definitions)}
-        self.graph = _call_graph(tree)
-        self.endless = _endless(self.graph)
+        self.graph = survey.call_graph(tree)
+        self.endless = survey.endless(self.graph)
         self.in_function = False
         self.written = 0
         """Nodes so far."""
@@ -98,7 +97,8 @@ class _Generator:
             self._body(main, Value("d", is_row=True))
             out.begin()
             out.line(f"if len(s) > {OUTPUT_CHARS_MAX}:")
-            out.line(" s = again(d)")
+            out.line(" add(again(d))")
+            out.line(" continue")
             out.line("add(whole(s))" if self.to.has_bytes else "add(s)")
             out.depth = 0
         if self.to.needs_meter:
@@ -174,21 +174,22 @@ class _Generator:
             self.out.line(f"tick({self.out.site(pipe)}, m)")
 
     def _action(self, pipe: Pipe) -> None:
-        command = pipe.commands[-1]
-        first = command.args[0]
-        if not pipe.names and len(pipe.commands) == 1 and isinstance(first, Function) and first.name == "printf":
-            if len(command.args) > 1 and isinstance(command.args[1], String):
-                site = Site("printf", self.out.site(first), self.out.site(command), command.args[1:], None)
-                pieces, _ = printf_pieces(self.to, site)
-                if isinstance(pieces, list):
-                    for piece in pieces:
-                        self.out.piece(piece)
-                else:
-                    self._print(pieces)
-                return
+        pieces = self._printf(pipe)
+        if pieces is not None:
+            for piece in pieces:
+                self.out.piece(piece)
+            return
         value = self.to.pipeline(pipe)
         if not pipe.names:
             self._print(value)
+
+    def _printf(self, pipe: Pipe) -> list[str] | None:
+        """What a `{{printf "..." ...}}` writes, when it can be put together with the text around."""
+        args = pipe.commands[0].args
+        if pipe.names or len(pipe.commands) != 1 or not isinstance(args[0], Function) or args[0].name != "printf":
+            return None
+        site = Site("printf", self.out.site(args[0]), self.out.site(pipe.commands[0]), args[1:], None)
+        return printf_pieces(self.to, site)
 
     def _print(self, value: Value) -> None:
         if value.constant is not NOT_CONSTANT:
@@ -299,7 +300,7 @@ class _Generator:
         if node.other is not None:
             out.line(f"if {items}:")
             out.depth += 1
-        loop = self._counted(items, _size(node.body), value.at, paired=paired)
+        loop = self._counted(items, survey.size(node.body), value.at, paired=paired)
         item, key = out.name("e"), out.name("i")
         out.line(f"for {key}, {item} in {loop}:" if paired else f"for {item} in {loop}:")
         with out.indented(), scope.branch():
@@ -314,7 +315,7 @@ class _Generator:
     def _range_else(self, nodes: Sequence[Node]) -> None:
         """What runs instead of a loop. A `break` in it ends just it, a `continue` goes on with the loop around."""
         out = self.out
-        if not _leaves(nodes):
+        if not survey.leaves(nodes):
             out.place(self._aside(nodes))
             return
         outer, self.skip = self.skip, out.name("c")
@@ -392,7 +393,7 @@ class _Generator:
             out.line(f"if depth >= {CALLS_MAX}: fail({site}, {f'exceeded maximum template depth ({CALLS_MAX})'!r})")
         value = self.to.whole(self.to.pipeline(node.pipe)) if node.pipe else NIL
         self.to.needs_meter = True
-        out.line(f"m.steps += {_size(definition.body)}")
+        out.line(f"m.steps += {survey.size(definition.body)}")
         out.line(f"if m.steps > m.check: tick({site}, m)")
         depth = "depth + 1" if self.in_function else "1"
         out.shown(out.set(f"f{self.numbers[node.name]}({value.code}, m, {depth})"))
@@ -404,81 +405,3 @@ def _chained(node: Block) -> tuple[Block | None, Sequence[Node] | None]:
     if other is not None and len(other) == 1 and isinstance(other[0], Block) and other[0].is_chained:
         return other[0], None
     return None, other
-
-
-def _size(nodes: Sequence[Node]) -> int:
-    """How many steps these nodes are when each runs once."""
-    count = 1
-    stack = [*nodes]
-    while stack:
-        node = stack.pop()
-        count += 1
-        if isinstance(node, Block):
-            stack += (*node.body, *(node.other or ()))
-    return count + sum(len(command.args) for pipe in pipes(nodes) for command in pipe.commands)
-
-
-def _leaves(nodes: Sequence[Node]) -> bool:
-    """Whether a `break` stands in these nodes that no loop in them takes."""
-    stack = [*nodes]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Leave) and node.word == "break":
-            return True
-        if isinstance(node, Block):
-            stack += (*(node.body if node.word != "range" else ()), *(node.other if node.other and node.word != "range" else ()))
-    return False
-
-
-def _calls(nodes: Sequence[Node]) -> set[str]:
-    """Names of the templates that these nodes call."""
-    found: set[str] = set()
-    stack = [*nodes]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Call):
-            found.add(node.name)
-        elif isinstance(node, Block):
-            stack += (*node.body, *(node.other or ()))
-    return found
-
-
-def _call_graph(tree: Tree) -> dict[str, set[str]]:
-    """The templates that each template calls, for all that the main one leads to."""
-    graph: dict[str, set[str]] = {}
-    stack = [tree.name]
-    while stack:
-        name = stack.pop()
-        if name not in graph:
-            graph[name] = {called for called in _calls(tree.definitions[name].body) if called in tree.definitions}
-            stack += graph[name]
-    return graph
-
-
-def _endless(graph: dict[str, set[str]]) -> frozenset[str]:
-    """Templates that lead to a circle of calls, and so may call one another without end."""
-    left = {name: set(calls) for name, calls in graph.items()}
-    callers: dict[str, list[str]] = {name: [] for name in graph}
-    for name, calls in graph.items():
-        for called in calls:
-            callers[called].append(name)
-    ended = [name for name, calls in left.items() if not calls]
-    while ended:
-        name = ended.pop()
-        for caller in callers[name]:
-            left[caller].discard(name)
-            if not left[caller]:
-                ended.append(caller)
-    return frozenset(name for name, calls in left.items() if calls)
-
-
-def _has_bytes(tree: Tree) -> bool:
-    """Whether the template can make pieces of characters: by `slice`, or by escapes such as `"\\xff"`."""
-    for definition in tree.definitions.values():
-        for pipe in pipes(definition.body):
-            for arg in (arg for command in pipe.commands for arg in command.args):
-                if isinstance(arg, Function) and arg.name == "slice":
-                    return True
-                if isinstance(arg, String) and any(map(is_surrogate, arg.value)):
-                    return True
-    return False

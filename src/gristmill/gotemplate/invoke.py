@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gristmill.gotemplate.functions import counted, tick
 from gristmill.gotemplate.made import MadeDict, MadeList, values_in
 from gristmill.gotemplate.model import LONG_CHARS, Failure, Meter
+from gristmill.gotemplate.runtime import counted, tick
 from gristmill.gotemplate.values import MISSING, type_name
 
 _TYPES = {"str": "string", "int": "int", "float": "float64", "bool": "bool", "list": "[]interface {}"}

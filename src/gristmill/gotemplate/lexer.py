@@ -172,7 +172,7 @@ class Lexer:
 
     # Inside of actions
 
-    def _action(self) -> Token:
+    def _action(self) -> Token:  # noqa: PLR0911 - one for each kind of token
         text, start = self.text, self.pos
         width = self._right_delim(start)
         if width:
@@ -264,11 +264,7 @@ class Lexer:
         if not self._ends(end):
             return self._failed(start, f"bad character {code_name(self.text[end])}")
         word = self.text[start:end]
-        if word in KEYWORDS:
-            kind = Kind.KEYWORD
-        else:
-            kind = Kind.BOOL if word in {"true", "false"} else Kind.IDENTIFIER
-        return self._token(kind, start, end)
+        return self._token(_WORDS.get(word, Kind.IDENTIFIER), start, end)
 
     def _name_end(self, pos: int) -> int:
         text, size = self.text, len(self.text)
@@ -308,6 +304,7 @@ class Lexer:
         return Token(Kind.ERROR, start, message, self.line_at(start))
 
 
+_WORDS = {"true": Kind.BOOL, "false": Kind.BOOL, **dict.fromkeys(KEYWORDS, Kind.KEYWORD)}
 _SPACE_SET = frozenset(_SPACE)
 _UNCLOSED, _LATE_END = -1, -2
 _LATE = "comment ends before closing delimiter"

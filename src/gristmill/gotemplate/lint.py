@@ -256,7 +256,7 @@ class _Linter:
     def _index_of_row(self, command: Command, scope: _Scope) -> String | None:
         """The column of an `index . "Company Name"`."""
         args = command.args
-        if len(args) < 3 or not isinstance(args[0], Function) or args[0].name != "index":  # noqa: PLR2004 - row, key
+        if len(args) < 3 or not isinstance(args[0], Function) or args[0].name != "index":  # noqa: PLR2004 - index, row, key
             return None
         on, key = args[1], args[2]
         is_row = (isinstance(on, Dot) and scope.dot_is_row) or (

@@ -26,9 +26,9 @@ class BadLiteral(ValueError):
 
 
 def unquote(source: str) -> str:
-    """The value of a string literal, quotes included; raises `BadLiteral`.
+    r"""The value of a string literal, quotes included; raises `BadLiteral`.
 
-    Bytes that are not UTF-8 (`"\\xff"`) become surrogate escapes.
+    Bytes that are not UTF-8 (`"\xff"`) become surrogate escapes.
     """
     mark, inner = source[0], source[1:-1]
     if mark == "`":
@@ -44,7 +44,7 @@ def unquote(source: str) -> str:
 
 
 def unquote_char(source: str) -> str:
-    """The character of a constant such as `'a'` or `'\\n'`; raises `BadLiteral`."""
+    r"""The character of a constant such as `'a'` or `'\n'`; raises `BadLiteral`."""
     char, _, at = _unquote_char(source, 1, "'")
     if source[at:] != "'":
         raise BadLiteral(f"malformed character constant: {source}")
@@ -136,7 +136,7 @@ _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F_]+|0[oO]?[0-7_]+|0[bB][01_]+|[1-
 _DECIMAL = re.compile(
     r"([+-]?)((?:[0-9_]*[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9_]*[0-9][0-9_]*|[0-9_]+\.[0-9_]*[0-9][0-9_]*)(?:[eE][+-]?[0-9][0-9_]*)?)",
     re.ASCII,
-)  # noqa: E501 - one grammar
+)
 _HEX_FLOAT = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F_]+\.?[0-9a-fA-F_]*|\.[0-9a-fA-F_]+)[pP][+-]?[0-9][0-9_]*", re.ASCII)
 _PART = re.compile(
     r"(?:[iI](?:[nN][fF]?)?|[+-]?(?:0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*(?:[pP][+-]?[0-9_]*)?"

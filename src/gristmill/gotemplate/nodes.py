@@ -18,21 +18,21 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """`.`"""
+    """The dot, `.`."""
 
     pos: int
 
 
 @dataclass(frozen=True, slots=True)
 class Nil:
-    """`nil`"""
+    """The constant `nil`."""
 
     pos: int
 
 
 @dataclass(frozen=True, slots=True)
 class Bool:
-    """`true` or `false`"""
+    """The constants `true` and `false`."""
 
     pos: int
     value: bool
@@ -58,7 +58,7 @@ class String:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`.a.b`"""
+    """Fields of the dot, `.a.b`."""
 
     pos: int
     names: tuple[str, ...]
@@ -66,7 +66,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """`$x` or `$x.a.b`"""
+    """A variable, perhaps with fields: `$x`, `$x.a.b`."""
 
     pos: int
     name: str
@@ -84,7 +84,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`(pipeline).a.b`"""
+    """Fields of a pipeline in parentheses, `(pipeline).a.b`."""
 
     pos: int
     node: Operand
@@ -113,7 +113,7 @@ class Pipe:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`{{pipeline}}`"""
+    """An action that prints or sets variables, `{{pipeline}}`."""
 
     pos: int
     pipe: Pipe
@@ -135,7 +135,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`{{template "name" pipeline}}`"""
+    """A call of a template, `{{template "name" pipeline}}`."""
 
     pos: int
     name: str
@@ -144,7 +144,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """`{{break}}` or `{{continue}}`"""
+    """One of `{{break}}` and `{{continue}}`."""
 
     pos: int
     word: str
@@ -225,5 +225,5 @@ def is_blank(body: Sequence[Node]) -> bool:
     return all(isinstance(node, Text) and not node.text.strip(GO_SPACE) for node in body)
 
 
-GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501 - one set
+GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """White space as Go's `unicode.IsSpace` has it."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import NoReturn
 
-from gristmill.gotemplate.lexer import Kind, Lexer, Token
-from gristmill.gotemplate.literals import BadLiteral, complex_number, number, quote, to_bytes, unquote
+from gristmill.gotemplate.cursor import Cursor
+from gristmill.gotemplate.lexer import Kind, Token
+from gristmill.gotemplate.literals import BadLiteral, complex_number, number, quote, unquote
 from gristmill.gotemplate.model import (
     NESTING_MAX,
-    NODES_MAX,
     PARENS_MAX,
     RANGES_MAX,
     TEMPLATE_CHARS_MAX,
-    TemplateError,
 )
 from gristmill.gotemplate.nodes import (
     Action,
@@ -81,96 +79,35 @@ def parse(text: str, name: str, delims: tuple[str, str], functions: Container[st
         parser.fail("nested too deeply")
 
 
-class _Parser:
+class _Parser(Cursor):
     """Reads one text. Its methods are Go's productions."""
 
     def __init__(self, text: str, name: str, delims: tuple[str, str], functions: Container[str]) -> None:
-        self._lexer = Lexer(text, delims)
+        super().__init__(text, name, delims)
         self._functions = functions
         self._tree = Tree(name, text, delims)
         self._scope = _Scope()
-        self._pending: list[Token] = []
-        self._last = Token(Kind.EOF, 0, "", 1)
-        self._action_line = 0
         self._blocks = 0
-        self._nodes = 0
 
     def parse(self) -> Tree:
         """The whole text: nodes and definitions up to its end."""
-        if len(self._tree.text) > TEMPLATE_CHARS_MAX:
+        if len(self.text) > TEMPLATE_CHARS_MAX:
             self.fail(f"the template is longer than {TEMPLATE_CHARS_MAX} characters")
         body: list[Node] = []
-        while self._peek().kind is not Kind.EOF:
-            if self._peek().kind is Kind.LEFT_DELIM:
-                delim = self._next()
-                word = self._next_solid()
+        while self.peek().kind is not Kind.EOF:
+            if self.peek().kind is Kind.LEFT_DELIM:
+                delim = self.next()
+                word = self.next_solid()
                 if word.is_word("define"):
                     self._definition()
                     continue
-                self._pending += [word, delim]
+                self.pending += [word, delim]
             node = self._text_or_action()
             if isinstance(node, _End):
                 self.fail(f"unexpected {node.shown}")
             body.append(node)
-        self._define(self._tree.name, body)
+        self._define(self.name, body)
         return self._tree
-
-    # Tokens
-
-    def _next(self) -> Token:
-        if self._pending:
-            return self._pending.pop()
-        self._last = self._lexer.next()
-        return self._last
-
-    def _back(self, token: Token) -> None:
-        self._pending.append(token)
-
-    def _peek(self) -> Token:
-        if not self._pending:
-            self._last = self._lexer.next()
-            self._pending.append(self._last)
-        return self._pending[-1]
-
-    def _next_solid(self) -> Token:
-        token = self._next()
-        while token.kind is Kind.SPACE:
-            token = self._next()
-        return token
-
-    def _peek_solid(self) -> Token:
-        token = self._next_solid()
-        self._back(token)
-        return token
-
-    def _expect(self, kind: Kind, context: str) -> Token:
-        token = self._next_solid()
-        if token.kind is not kind:
-            self._unexpected(token, context)
-        return token
-
-    def fail(self, message: str) -> NoReturn:
-        """Raise a `TemplateError` at the last token that was read."""
-        place = self._last
-        start = self._tree.text.rfind("\n", 0, place.pos) + 1
-        column = len(to_bytes(self._tree.text[start : place.pos]))
-        text = f"template: {self._tree.name}:{place.line}: {message}"
-        raise TemplateError(text, stage="parse", line=place.line, column=column)
-
-    def _unexpected(self, token: Token, context: str) -> NoReturn:
-        if token.kind is not Kind.ERROR:
-            self.fail(f"unexpected {token} in {context}")
-        started = ""
-        if self._action_line not in {0, token.line}:
-            started = f" in action started at {self._tree.name}:{self._action_line}"
-            if token.text.endswith(" action"):
-                started = started.removeprefix(" in action")
-        self.fail(f"{token}{started}")
-
-    def _count(self) -> None:
-        self._nodes += 1
-        if self._nodes > NODES_MAX:
-            self.fail(f"the template has more than {NODES_MAX} parts")
 
     # Templates
 
@@ -183,24 +120,24 @@ class _Parser:
 
     def _definition(self) -> None:
         context = "define clause"
-        name = self._template_name(self._next_solid(), context)
-        self._expect(Kind.RIGHT_DELIM, context)
+        name = self._template_name(self.next_solid(), context)
+        self.expect(Kind.RIGHT_DELIM, context)
         self._body_of(name, context)
 
     def _body_of(self, name: str, context: str, place: Token | None = None) -> None:
         """The body of a definition; that it ends in an `else` is told at `place`, or else at its end."""
         outer, self._scope = self._scope, _Scope()
-        action_line, self._action_line = self._action_line, 0
+        action_line, self.action_line = self.action_line, 0
         body, end = self._list()
         if end.word != "end":
-            self._last = place or self._last
+            self.last = place or self.last
             self.fail(f"unexpected {end.shown} in {context}")
         self._define(name, body)
-        self._scope, self._action_line = outer, action_line
+        self._scope, self.action_line = outer, action_line
 
     def _template_name(self, token: Token, context: str) -> str:
         if token.kind not in _STRINGS:
-            self._unexpected(token, context)
+            self.unexpected(token, context)
         return self._unquoted(token)
 
     def _unquoted(self, token: Token) -> str:
@@ -211,10 +148,10 @@ class _Parser:
 
     # Nodes
 
-    def _list(self) -> tuple[list[Node], _End]:
+    def _list(self) -> tuple[list[Node], _End]:  # noqa: RET503 - `fail` never returns
         """Nodes up to an `end` or `else`, and which of them it was."""
         nodes: list[Node] = []
-        while self._peek_solid().kind is not Kind.EOF:
+        while self.peek_solid().kind is not Kind.EOF:
             node = self._text_or_action()
             if isinstance(node, _End):
                 return nodes, node
@@ -222,25 +159,25 @@ class _Parser:
         self.fail("unexpected EOF")
 
     def _text_or_action(self) -> Node | _End:
-        self._count()
-        token = self._next_solid()
+        self.count()
+        token = self.next_solid()
         if token.kind is Kind.TEXT:
             return Text(token.pos, token.text)
         if token.kind is not Kind.LEFT_DELIM:
-            self._unexpected(token, "input")
-        self._action_line = token.line
+            self.unexpected(token, "input")
+        self.action_line = token.line
         node = self._action()
-        self._action_line = 0
+        self.action_line = 0
         return node
 
-    def _action(self) -> Node | _End:
-        token = self._next_solid()
+    def _action(self) -> Node | _End:  # noqa: PLR0911 - one for each keyword
+        token = self.next_solid()
         if token.kind is Kind.KEYWORD:
             match token.text:
                 case "if" | "with" | "range":
                     return self._block(token.text)
                 case "end":
-                    self._expect(Kind.RIGHT_DELIM, "end")
+                    self.expect(Kind.RIGHT_DELIM, "end")
                     return _End("end", self._delimited("end"))
                 case "else":
                     return self._else()
@@ -252,7 +189,7 @@ class _Parser:
                     return self._named_block()
                 case _:
                     pass
-        self._back(token)
+        self.back(token)
         return Action(token.pos, self._pipeline("command", Kind.RIGHT_DELIM))
 
     def _delimited(self, word: str) -> str:
@@ -260,38 +197,38 @@ class _Parser:
 
     def _leave(self, token: Token) -> Leave:
         shown_word = f"{{{{{token.text}}}}}"
-        after = self._next_solid()
+        after = self.next_solid()
         if after.kind is not Kind.RIGHT_DELIM:
-            self._unexpected(after, shown_word)
+            self.unexpected(after, shown_word)
         if not self._scope.ranges:
             self.fail(f"{shown_word} outside {{{{range}}}}")
         return Leave(token.pos, token.text)
 
     def _else(self) -> _End:
-        peek = self._peek_solid()
+        peek = self.peek_solid()
         if peek.is_word("if") or peek.is_word("with"):
             return _End("else", self._delimited("else"), peek.text)
-        self._expect(Kind.RIGHT_DELIM, "else")
+        self.expect(Kind.RIGHT_DELIM, "else")
         return _End("else", self._delimited("else"))
 
     def _template(self) -> Call:
         context = "template clause"
-        token = self._next_solid()
+        token = self.next_solid()
         name = self._template_name(token, context)
-        after = self._next_solid()
+        after = self.next_solid()
         pipe = None
         if after.kind is not Kind.RIGHT_DELIM:
-            self._back(after)
+            self.back(after)
             pipe = self._pipeline(context, Kind.RIGHT_DELIM)
         return Call(token.pos, name, pipe)
 
     def _named_block(self) -> Call:
         context = "block clause"
-        token = self._next_solid()
+        token = self.next_solid()
         name = self._template_name(token, context)
         pipe = self._pipeline(context, Kind.RIGHT_DELIM)
         self._deeper()
-        self._body_of(name, context, self._last)
+        self._body_of(name, context, self.last)
         self._blocks -= 1
         return Call(token.pos, name, pipe)
 
@@ -323,8 +260,8 @@ class _Parser:
                 if end.word != "end":
                     self.fail(f"expected end; found {end.shown}")
                 break
-            self._next_solid()
-            self._count()
+            self.next_solid()
+            self.count()
         self._blocks -= 1
         del self._scope.names[known:]
         return self._nested(word, parts, other)
@@ -340,16 +277,16 @@ class _Parser:
     # Pipelines
 
     def _pipeline(self, context: str, end: Kind) -> Pipe:
-        pos = self._peek_solid().pos
+        pos = self.peek_solid().pos
         names, assigns = self._declarations(context)
         commands: list[Command] = []
         while True:
-            token = self._next_solid()
+            token = self.next_solid()
             if token.kind is end:
                 break
             if token.kind not in _OPERANDS and not (token.is_word(".") or token.is_word("nil")):
-                self._unexpected(token, context)
-            self._back(token)
+                self.unexpected(token, context)
+            self.back(token)
             commands.append(self._command())
         if not commands:
             self.fail(f"missing value for {context}")
@@ -362,60 +299,60 @@ class _Parser:
         """The variables before `:=` or `=`, and whether it was `=`."""
         names: list[Variable] = []
         while True:
-            token = self._peek_solid()
+            token = self.peek_solid()
             if token.kind is not Kind.VARIABLE:
                 return names, False
-            self._next_solid()
-            adjacent = self._peek()
-            after = self._peek_solid()
+            self.next_solid()
+            adjacent = self.peek()
+            after = self.peek_solid()
             if after.kind in {Kind.ASSIGN, Kind.DECLARE}:
-                self._next_solid()
+                self.next_solid()
                 names.append(Variable(token.pos, token.text))
                 self._scope.names.append(token.text)
                 return names, after.kind is Kind.ASSIGN
             if after.kind is not Kind.CHAR or after.text != ",":
                 if adjacent.kind is Kind.SPACE:
-                    self._back(adjacent)
-                self._back(token)
+                    self.back(adjacent)
+                self.back(token)
                 return names, False
-            self._next_solid()
+            self.next_solid()
             names.append(Variable(token.pos, token.text))
             self._scope.names.append(token.text)
             if context != "range" or len(names) > 1:
                 self.fail(f"too many declarations in {context}")
-            follows = self._peek_solid().kind
+            follows = self.peek_solid().kind
             if follows not in {Kind.VARIABLE, Kind.RIGHT_DELIM, Kind.RIGHT_PAREN}:
                 self.fail("range can only initialize variables")
 
     def _command(self) -> Command:
-        pos = self._peek_solid().pos
+        pos = self.peek_solid().pos
         args: list[Operand] = []
         while True:
-            self._peek_solid()
+            self.peek_solid()
             operand = self._operand()
             if operand is not None:
                 args.append(operand)
-            token = self._next()
+            token = self.next()
             if token.kind is Kind.SPACE:
                 continue
             if token.kind in {Kind.RIGHT_DELIM, Kind.RIGHT_PAREN}:
-                self._back(token)
+                self.back(token)
             elif token.kind is not Kind.PIPE:
-                self._unexpected(token, "operand")
+                self.unexpected(token, "operand")
             break
         if not args:
             self.fail("empty command")
         return Command(pos, tuple(args))
 
-    def _operand(self) -> Operand | None:
+    def _operand(self) -> Operand | None:  # noqa: RET503 - `fail` never returns
         node = self._term()
-        if node is None or self._peek().kind is not Kind.FIELD:
+        if node is None or self.peek().kind is not Kind.FIELD:
             return node
-        pos = self._peek().pos
+        pos = self.peek().pos
         names: list[str] = []
-        while self._peek().kind is Kind.FIELD:
-            self._count()
-            names.append(self._next().text[1:])
+        while self.peek().kind is Kind.FIELD:
+            self.count()
+            names.append(self.next().text[1:])
         match node:
             case Field():
                 return Field(pos, (*node.names, *names))
@@ -427,8 +364,8 @@ class _Parser:
                 return Chain(pos, node, tuple(names))
 
     def _term(self) -> Operand | None:
-        self._count()
-        token = self._next_solid()
+        self.count()
+        token = self.next_solid()
         if token.kind is Kind.FIELD:
             return Field(token.pos, (token.text[1:],))
         if token.kind is Kind.IDENTIFIER:
@@ -458,7 +395,7 @@ class _Parser:
                 return Num(token.pos, read(token.text))
             except BadLiteral as error:
                 self.fail(str(error))
-        self._back(token)
+        self.back(token)
         return None
 
     def _parenthesized(self) -> Pipe:

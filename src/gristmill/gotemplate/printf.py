@@ -15,6 +15,8 @@ from gristmill.gotemplate.verbs import PLAIN, Spec, TooMuch, format_value, show_
 NUMBER_MAX = 1_000_000
 """A greater width or precision is refused, as Go does."""
 FORMATS_KEPT = 512
+_INDEX_DIGITS_MAX = 8
+"""Digits of an operand number; more are beyond any operand."""
 _FLAGS = {"#": "sharp", "0": "zero", "+": "plus", "-": "minus", " ": "space"}
 
 
@@ -162,7 +164,7 @@ class _Reader:
             return
         inner = self.text[self.at + 1 : close]
         self.at = close + 1
-        digits = inner.isascii() and inner.isdigit() and len(inner) <= 8  # noqa: PLR2004 - beyond any operand
+        digits = inner.isascii() and inner.isdigit() and len(inner) <= _INDEX_DIGITS_MAX
         index = int(inner) - 1 if digits else -1
         if 0 <= index < self.operands:
             self.operand = index
@@ -220,7 +222,7 @@ def _apply(verb: Verb, operands: Sequence[Any]) -> str:
 
 def _star(operand: int, operands: Sequence[Any]) -> int | None:
     """The operand of a `*`; None when it is missing, no int or too large."""
-    value = operands[operand] if operand >= 0 else None
+    value: Any = operands[operand] if operand >= 0 else None
     return int(value) if is_int(value) and abs(value) <= NUMBER_MAX else None
 
 

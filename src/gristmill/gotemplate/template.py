@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
 from gristmill.gotemplate import functions as go
+from gristmill.gotemplate import runtime
 from gristmill.gotemplate.emitter import TooDeep
 from gristmill.gotemplate.functions import ARITY
 from gristmill.gotemplate.generate import Program, generate
@@ -27,14 +28,18 @@ NAME = "t"
 """The name of a template in messages, unless another is given."""
 UNSET: Any = object()
 _RUNTIME: dict[str, Any] = {
-    "__builtins__": {}, "type": type, "dict": dict, "list": list, "str": str, "int": int, "float": float, "bool": bool,
-    "len": len,    "enumerate": enumerate, "Exception": Exception, "Failure": Failure, "Meter": Meter, "MISSING": MISSING,
-    "StringMap": StringMap, "BOXED": BOXED, "UNSET": UNSET, "boxed": boxed, "checked": checked, "format_value": format_value,
-    "invoke": invoke, "show": show,
+    "__builtins__": {},
+    **{kind.__name__: kind for kind in (type, dict, list, str, int, float, bool, enumerate, Exception)},
+    **{kind.__name__: kind for kind in (Failure, Meter, StringMap)},
+    "len": len, "BOXED": BOXED, "MISSING": MISSING, "UNSET": UNSET,
+    **{function.__name__: function for function in (boxed, checked, format_value, invoke, show)},
     **{name: getattr(go, name) for name in (
-        "call", "checked_format", "elements", "eq", "fail", "field", "field_or_none", "ge", "gt", "html", "html_text",
-        "index", "js", "js_text", "le", "length", "lt", "ne", "overflow", "pairs", "print_", "show_at", "printf", "println",
-        "reflected", "slice_", "tick", "ticked", "undefined", "urlquery", "urlquery_text", "whole",
+        "call", "eq", "ge", "gt", "html", "html_text", "index", "js", "js_text", "le", "length", "lt", "ne", "print_",
+        "printf", "println", "reflected", "slice_", "urlquery", "urlquery_text", "whole",
+    )},
+    **{name: getattr(runtime, name) for name in (
+        "checked_format", "elements", "fail", "field", "field_or_none", "overflow", "pairs", "show_at", "tick",
+        "ticked", "undefined",
     )},
 }  # fmt: skip
 """All names that a program can reach."""

@@ -55,6 +55,7 @@ class _Missing(tuple[()]):
 MISSING: Any = _Missing()
 """What a field access answers for a missing key where that differs from a null: Go's invalid value."""
 
+
 class _Boxed:
     """The class of `BOXED`."""
 
@@ -65,11 +66,21 @@ BOXED = _Boxed()
 """Stands for a value whose static type is interface {}, where Go refuses it for that."""
 
 _NAMES: dict[type, str] = {
-    str: "string", int: "int", float: "float64", bool: "bool", complex: "complex128", Uint8: "uint8",
-    list: "[]interface {}", Part: "[]interface {}", dict: "map[string]interface {}", StringMap: "map[string]string", type(None): "<nil>",
-    tuple: "[]interface {}", type(MISSING): "<nil>",
+    str: "string",
+    bool: "bool",
+    int: "int",
+    float: "float64",
+    complex: "complex128",
+    Uint8: "uint8",
+    list: "[]interface {}",
+    tuple: "[]interface {}",
+    Part: "[]interface {}",
+    dict: "map[string]interface {}",
+    StringMap: "map[string]string",
+    type(None): "<nil>",
+    type(MISSING): "<nil>",
     _Boxed: "interface {}",
-}  # fmt: skip
+}
 
 
 def as_decoded(value: Any) -> Any:

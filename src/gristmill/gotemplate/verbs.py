@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gristmill.gotemplate import floats
-from gristmill.gotemplate.characters import is_printable
+from gristmill.gotemplate.characters import is_printable, is_surrogate
 from gristmill.gotemplate.literals import RUNE_MAX, can_backquote, quote, to_bytes
 from gristmill.gotemplate.model import TEXT_CHARS_MAX
 from gristmill.gotemplate.values import MISSING, Uint8, sorted_items, type_name
@@ -62,7 +62,7 @@ def format_value(spec: Spec, value: Any) -> str:
     return _formatted(spec, value)
 
 
-def _formatted(spec: Spec, value: Any) -> str:
+def _formatted(spec: Spec, value: Any) -> str:  # noqa: PLR0911 - one for each type
     match value:
         case str():
             return _text(spec, value)
@@ -134,17 +134,15 @@ def _quoted(spec: Spec, text: str) -> str:
 def _hex_bytes(spec: Spec, data: bytes) -> str:
     data = data if spec.precision is None else data[: spec.precision]
     prefix = "0x" if spec.sharp else ""
-    if spec.space:
-        text = " ".join(prefix + f"{byte:02x}" for byte in data)
-    else:
-        text = (prefix if data else "") + data.hex()
+    spaced = " ".join(f"{prefix}{byte:02x}" for byte in data)
+    text = spaced if spec.space else (prefix if data else "") + data.hex()
     return _padded(spec, text.upper() if spec.verb == "X" else text)
 
 
 # Whole numbers
 
 
-def _whole(spec: Spec, value: int) -> str:
+def _whole(spec: Spec, value: int) -> str:  # noqa: PLR0911 - one for each verb
     match spec.verb:
         case "v" if spec.sharp_v and isinstance(value, Uint8):
             return _integer(replace(spec, sharp=True), value, 16)
@@ -167,10 +165,11 @@ def _whole(spec: Spec, value: int) -> str:
 
 
 def _rune(value: int) -> str:
-    return chr(value) if 0 <= value <= RUNE_MAX and not 0xD800 <= value <= 0xDFFF else "\ufffd"  # noqa: PLR2004 - surrogates
+    return chr(value) if 0 <= value <= RUNE_MAX and not is_surrogate(chr(value)) else "\ufffd"
 
 
 _DIGITS = {2: "b", 8: "o", 10: "d", 16: "x"}
+_PREFIXES = {2: "0b", 8: "0", 10: "", 16: "0x"}
 
 
 def _integer(spec: Spec, value: int, base: int) -> str:
@@ -181,12 +180,8 @@ def _integer(spec: Spec, value: int, base: int) -> str:
     if precision is None and spec.zero and not spec.minus and spec.width:
         precision = spec.width - len(sign)
     digits = format(abs(value), _DIGITS[base]).rjust(precision or 0, "0")
-    if spec.sharp and base == 2:  # noqa: PLR2004 - binary
-        digits = f"0b{digits}"
-    elif spec.sharp and base == 8 and digits[0] != "0":  # noqa: PLR2004 - octal
-        digits = f"0{digits}"
-    elif spec.sharp and base == 16:  # noqa: PLR2004 - hexadecimal
-        digits = f"0x{digits}"
+    if spec.sharp and not (digits[0] == "0" and _PREFIXES[base] == "0"):
+        digits = _PREFIXES[base] + digits
     if spec.verb == "O":
         digits = f"0o{digits}"
     return _spaced(spec, sign + (digits.upper() if spec.verb == "X" else digits))

@@ -117,7 +117,7 @@ def rounded(value: Any, places: int) -> float:
     if abs(places) > _PLACES_MAX:
         raise ValueError(f"more than {_PLACES_MAX} places")
     exact = Decimal(repr(found))
-    if exact.as_tuple().exponent >= -places:  # type: ignore[operator] - finite, so the exponent is a number
+    if int(exact.as_tuple().exponent) >= -places:
         return found
     return float(exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP))
 

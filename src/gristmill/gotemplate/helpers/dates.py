@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+HOURS, MINUTES, NOON = 24, 60, 12
 _DATE_CHARS_MAX = 64
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
            "November", "December"]  # fmt: skip
@@ -27,7 +28,7 @@ def moment(value: Any) -> datetime:
         except (OverflowError, ValueError):
             raise ValueError(f"{value} seconds are out of range") from None
     if not isinstance(value, str):
-        raise ValueError("nil is no date" if value is None else "not a date")  # noqa: TRY004 - shown to the user as it is
+        raise ValueError("nil is no date" if value is None else "not a date")  # noqa: TRY004 - told to the user as it is
     text = value.strip()[: _DATE_CHARS_MAX + 1]
     found = _read(text) if len(text) <= _DATE_CHARS_MAX else None
     if found is None:
@@ -38,7 +39,7 @@ def moment(value: Any) -> datetime:
 def _read(text: str) -> datetime | None:
     slashed = _PLAIN_DATE.match(text)
     if slashed:
-        text = f"{slashed[1]}-{slashed[2]:0>2}-{slashed[3]:0>2}{text[slashed.end():]}"
+        text = f"{slashed[1]}-{slashed[2]:0>2}-{slashed[3]:0>2}{text[slashed.end() :]}"
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             return read(text)
@@ -61,7 +62,7 @@ def _zone(offset: str) -> timezone:
     if offset in {"UTC", "Z", ""}:
         return UTC
     found = re.fullmatch(r"([+-])(\d\d):?(\d\d)", offset, re.ASCII)
-    if not found or int(found[2]) > 23 or int(found[3]) > 59:  # noqa: PLR2004 - hours and minutes
+    if not found or int(found[2]) >= HOURS or int(found[3]) >= MINUTES:
         raise ValueError(f"{offset[:40]!r} is no offset such as +02:00")
     span = timedelta(hours=int(found[2]), minutes=int(found[3]))
     return timezone(span if found[1] == "+" else -span)
@@ -84,8 +85,8 @@ def _part(token: str, at: datetime) -> str:
         "_2": f"{at.day:2d}", "2": str(at.day), "002": f"{at.timetuple().tm_yday:03d}",
         "__2": f"{at.timetuple().tm_yday:3d}", "Monday": _DAYS[at.weekday()], "Mon": _DAYS[at.weekday()][:3],
         "15": f"{at.hour:02d}", "03": f"{hour12:02d}", "3": str(hour12), "04": f"{at.minute:02d}",
-        "4": str(at.minute), "05": f"{at.second:02d}", "5": str(at.second), "PM": "PM" if at.hour >= 12 else "AM",  # noqa: PLR2004 - noon
-        "pm": "pm" if at.hour >= 12 else "am", "MST": _zone_name(at),  # noqa: PLR2004 - noon
+        "4": str(at.minute), "05": f"{at.second:02d}", "5": str(at.second), "PM": "PM" if at.hour >= NOON else "AM",
+        "pm": "pm" if at.hour >= NOON else "am", "MST": _zone_name(at),
     }  # fmt: skip
     if token in parts:
         return parts[token]

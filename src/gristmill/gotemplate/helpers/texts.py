@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gristmill.gotemplate.made import fits
 from gristmill.gotemplate.literals import from_bytes, quote, to_bytes
+from gristmill.gotemplate.made import fits
 from gristmill.gotemplate.verbs import show_operand
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
