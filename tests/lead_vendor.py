@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +24,13 @@ class Vendor:
     keys: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     """Statuses and headers of the next answers."""
+    results: list[dict[str, str]] = field(default_factory=list)
+    """What `GET /search?q=...` answers."""
+    pages: dict[str, str] = field(default_factory=dict)
+    """HTML of `GET /page/NAME`."""
+    completion: Any = None
+    """What `POST /v1/chat/completions` answers, as the model's own text."""
+    prompts: list[dict[str, Any]] = field(default_factory=list)
     latency_s: float = 0.0
     down: bool = False
     running: int = 0
@@ -57,6 +65,29 @@ class Vendor:
             **more,
         }
 
+    async def _search(self, request: web.Request) -> web.Response:
+        self.asked[request.query.get("q", "")] += 1
+        if self.down:
+            return web.Response(status=500)
+        return web.json_response({"results": self.results})
+
+    async def _page(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        self.asked[f"page {name}"] += 1
+        self.keys[request.headers.get("Authorization", "")] += 1
+        if name not in self.pages:
+            return web.Response(status=404)
+        if self.pages[name].startswith("-> "):
+            return web.Response(status=302, headers={"Location": self.pages[name][3:]})
+        return web.Response(text=self.pages[name], content_type="text/html")
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        self.prompts.append(await request.json())
+        if self.down:
+            return web.Response(status=503)
+        text = self.completion if isinstance(self.completion, str) else json.dumps(self.completion)
+        return web.json_response({"choices": [{"message": {"content": text}}]})
+
     async def _find(self, request: web.Request) -> web.Response:
         company = request.query.get("company", "")
         self.asked[company] += 1
@@ -79,6 +110,9 @@ class Vendor:
         asyncio.set_event_loop(self._loop)
         app = web.Application()
         app.router.add_get("/find", self._find)
+        app.router.add_get("/search", self._search)
+        app.router.add_get("/page/{name}", self._page)
+        app.router.add_post("/v1/chat/completions", self._complete)
         runner = web.AppRunner(app, access_log=None)
         self._loop.run_until_complete(runner.setup())
         self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())

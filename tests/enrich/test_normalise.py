@@ -1,0 +1,130 @@
+"""One form for each thing, and nothing made of what is none."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gristmill.enrich.normalise import (
+    address,
+    company_key,
+    email,
+    is_nothing,
+    looks_like_street,
+    person,
+    phones,
+    plain,
+    street_key,
+    zip_key,
+)
+
+TEXTS = st.text(max_size=80)
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "e164"),
+    [
+        ("7246547732", "US", ["+17246547732"]),
+        ("(813) 555-0100 ext 12", "US", ["+18135550100"]),
+        ("724-654-7732 / (813) 555-0100", "US", ["+17246547732", "+18135550100"]),
+        ("+61 7 3823 2828", "US", ["+61738232828"]),
+        ("(07) 3823 2828", "AU", ["+61738232828"]),
+        ("020 7946 0958", "GB", ["+442079460958"]),
+        ("1-800-FLOWERS", "US", ["+18003569377"]),
+        ("5550100", "US", []),
+        ("n/a", "US", []),
+        ("", "US", []),
+        ("100 Main St", "US", []),
+    ],
+)
+def test_phones(text: str, region: str, e164: list[str]) -> None:
+    assert [number["e164"] for number in phones(text, region)] == e164
+
+
+def test_an_extension_is_kept() -> None:
+    assert phones("(813) 555-0100 ext 12", "US")[0]["extension"] == "12"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Jane.Doe@Example.COM", {"address": "jane.doe@example.com", "type": "person"}),
+        ("mailto:info@x.org?subject=a", {"address": "info@x.org", "type": "role"}),
+        ("<sales-team@x.org>;", {"address": "sales-team@x.org", "type": "role"}),
+        ("a@b", None),
+        ("foo @bar.com", None),
+        ("jane.doe(at)example.com", None),
+        ("", None),
+    ],
+)
+def test_emails(text: str, found: dict[str, str] | None) -> None:
+    assert email(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "display"),
+    [
+        ("SMITH, JOHN A", "John A Smith"),
+        ("Dr. Jane van der Berg-Miller III", "Jane van der Berg-Miller III"),
+        ("CHARLOTTE CHURCH", "Charlotte Church"),
+        ("First Baptist Church", None),
+        ("Acme LLC", None),
+        ("Smith & Sons", None),
+        ("123", None),
+        ("info@x.org", None),
+        ("n/a", None),
+        ("-", None),
+    ],
+)
+def test_persons(text: str, display: str | None) -> None:
+    found = person(text)
+    assert (found and found["display_name"]) == display
+
+
+def test_addresses_come_from_parts_and_from_one_line() -> None:
+    parts = {"street": "100 Main St", "city": "Tampa", "state": "FL", "zip": "33602"}
+    assert address(parts, "US") == parts
+    line = address({"full": "100 Main St, Ste 2, Tampa, FL 33602"}, "US")
+    assert line == {"street": "100 Main St Ste 2", "city": "Tampa", "state": "FL", "zip": "33602"}
+    assert address({"full": "2 Town Square, Barking"}, "GB") == {"street": "2 Town Square, Barking"}
+    assert address({"city": "Tampa"}, "US") is None
+    assert address({"street": "n/a"}, "US") is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Smith & Sons, L.L.C.", "SMITH AND SONS"),
+        ("The Haney Furniture Co.", "Haney Furniture Company"),
+        ("Café Zoë", "cafe zoe"),
+    ],
+)
+def test_companies_that_are_written_differently_are_equal(one: str, other: str) -> None:
+    assert company_key(one) == company_key(other)
+
+
+def test_streets_and_postal_codes_are_compared_in_one_form() -> None:
+    assert street_key("100 North Main Street, Suite 2") == street_key("100 N Main St Ste 2")
+    assert zip_key("15213-1234") == zip_key("15213")
+    assert zip_key("2138") == zip_key("02138"), "spreadsheets drop the zero"
+    assert zip_key("ig11 7nb") == zip_key("IG117NB")
+    assert looks_like_street("100 Main St")
+    assert looks_like_street("PO Box 12")
+    assert not looks_like_street("Haney Furniture 2")
+
+
+@given(TEXTS)
+def test_nothing_breaks_them(text: str) -> None:
+    for number in phones(text, "US"):
+        assert re.fullmatch(r"\+\d{7,15}", number["e164"])
+    found = email(text)
+    assert found is None or "@" in found["address"]
+    someone = person(text)
+    assert someone is None or someone["display_name"]
+    address({"full": text, "street": text}, "US")
+    is_nothing(text)
+    for key in (company_key, street_key, zip_key, plain):
+        assert key(key(text)) == key(text), "a key is its own key"
