@@ -8,12 +8,12 @@ from typing import Any
 
 from gristmill.base.config import Settings
 from gristmill.datasets.columns import Watches
-from gristmill.datasets.files import open_stream, type_of_name, type_of_table
+from gristmill.datasets.files import named_table, open_stream, type_of_table
 from gristmill.datasets.model import FileType, Kind, Sent, TemplateOptions, storable
 from gristmill.datasets.render import compiled, go_value
 from gristmill.datasets.suggest import ColumnFacts, suggest_keys, suggest_templates
 from gristmill.gotemplate import TemplateError
-from gristmill.tables import Dialect, Table, UnsupportedFormat, read_table
+from gristmill.tables import Dialect, Table, UnsupportedFormat
 
 SAMPLES = 3
 SAMPLE_CHARS = 200
@@ -151,11 +151,7 @@ def analyze(table: Table, file: Sent) -> Analysis:
 def analyze_file(settings: Settings, file: Sent) -> tuple[Analysis, Sent]:
     """A look at a file in the object store, and the file with the type that its content has."""
     with open_stream(settings, file) as stream:
-        table = read_table(stream)
-        if type_of_name(file.name) == "json" and type_of_table(table) == "csv":
-            stream.seek(0)
-            table = read_table(stream, format="json")  # damaged JSON is no table of one odd column
-        found = analyze(table, file)
+        found = analyze(named_table(stream, file.name), file)
     return found, replace(file, type=found.type)
 
 

@@ -94,17 +94,29 @@ def open_table(settings: Settings, file: Sent) -> Generator[Table]:
     Raises `FileNotKept`, `Invalid` when it is not of its type, and what `read_table` raises.
     """
     with open_stream(settings, file) as stream:
-        yield checked_table(stream, file.type)
+        yield checked_table(stream, file)
 
 
-def checked_table(stream: BinaryIO, kind: FileType) -> Table:
+def checked_table(stream: BinaryIO, file: Sent) -> Table:
     """The table in a stream. Raises `Invalid` when it is not of the type that it is said to be."""
-    table = read_table(stream)
+    table = named_table(stream, file.name)
     found = table.dialect.format
-    if found not in _FORMATS[kind]:
+    if found not in _FORMATS[file.type]:
         real = next((name for name, formats in _FORMATS.items() if found in formats), found)
-        message = f"is `{kind}`, but the file looks like {real}"
+        message = f"is `{file.type}`, but the file looks like {real}"
         raise Invalid(f"`type` {message}.", errors=(FieldError("type", message),))
+    return table
+
+
+def named_table(stream: BinaryIO, name: str) -> Table:
+    """The table in a stream; a name that says JSON is believed, since damaged JSON looks like anything."""
+    plain = PurePosixPath(name.lower().removesuffix(".gz"))
+    if plain.suffix in {".jsonl", ".ndjson"}:
+        return read_table(stream, format="jsonl")
+    table = read_table(stream)
+    if type_of_name(name) == "json" and type_of_table(table) == "csv":
+        stream.seek(0)
+        return read_table(stream, format="json")
     return table
 
 
