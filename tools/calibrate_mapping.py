@@ -1,3 +1,4 @@
+# ruff: noqa: INP001, T201, S311 - a script that prints and shuffles, not a package
 """Fits the confidence of mappings, and measures by cross-validation how far it can be believed.
 
     python tools/calibrate_mapping.py CASES [--write]
@@ -14,7 +15,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def reliability(data: list[Point]) -> None:
                 said.append(float(1 / (1 + np.exp(-np.dot(weights, point.features)))))
                 right.append(point.right)
     gap = 0.0
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in pairwise(BINS):
         inside = [index for index, value in enumerate(said) if low <= value < high or (high == BINS[-1] == value)]
         if inside:
             mean = sum(said[index] for index in inside) / len(inside)

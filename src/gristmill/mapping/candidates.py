@@ -39,4 +39,4 @@ def reason(facts: Facts, kind: str) -> tuple[str, ...]:
         reasons.append(f"its values do not look like {kind}")
     if facts.scope.category not in {"", "unknown"}:
         reasons.append(f"it belongs to: {facts.scope.category}")
-    return tuple(reasons)
+    return tuple(reasons) or (f"it could be {kind}, and nothing speaks against it",)
