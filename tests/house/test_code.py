@@ -28,6 +28,9 @@ SQL_FILES = {
     "sources/kinds/postgres.py": "the same",
     "sources/grammar.py": "words of an error",
     "sources/api.py": "an example in the API's description",
+    "sources/sandbox.py": "runs a user's SELECT in a role of its own",
+    "datasets/bodies.py": "an example in the API's description",
+    "doors/dashboard/dataset_pages.py": "an example in a form",
 }
 """Files that hold SQL though they are no store, and why."""
 _SQL = re.compile(

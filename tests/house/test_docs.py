@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import typer
 
-from gristmill.agents import runtimes, templates
+from gristmill.agents import templates
 from gristmill.base.config import Settings, setting_lines
 from gristmill.base.errors import CODES
 from gristmill.doors.cli import app
@@ -74,8 +74,10 @@ def test_every_event_kind_is_in_the_reference() -> None:
     assert named("events.md", list(KINDS)) == []
 
 
-def test_every_runtime_is_in_the_reference() -> None:
-    assert named("runtimes.md", list(runtimes.all()), "## {}\n") == []
+def test_every_plug_in_is_in_the_reference(generator: ModuleType) -> None:
+    assert len(generator.PAGES) > 5
+    for name, (_, _, family) in generator.PAGES.items():
+        assert named(f"{name}.md", list(family.all()), "## {}\n") == [], name
 
 
 def test_every_template_is_in_the_reference() -> None:
@@ -114,6 +116,11 @@ NO_SERVER_NEEDED = [
     "docs/reference/settings.md",
     "docs/reference/cli.md",
     "docs/reference/events.md",
+    "docs/reference/channels.md",
+    "docs/reference/connectors.md",
+    "docs/reference/embedders.md",
+    "docs/reference/key-sources.md",
+    "docs/reference/providers.md",
     "docs/reference/runtimes.md",
     "docs/reference/templates.md",
     "docs/reference/api.md",
@@ -197,7 +204,7 @@ def test_settings_named_in_the_docs_exist() -> None:
     unknown = {
         f"{page.name}: {name}"
         for page in pages()
-        for name in re.findall(r"GRISTMILL_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8"))
+        for name in re.findall(r"GRISTMILL_[A-Z0-9_]*[A-Z0-9]", page.read_text(encoding="utf-8"))
         if name not in known and not name.startswith(patterns) and name not in {"GRISTMILL_SOURCE", "GRISTMILL_AGENT"}
     }
     assert unknown == set()
