@@ -36,7 +36,7 @@ class Receiver:
     """Serves in a thread. `answers[path]` is a list of answers to come; when it is used up, 200.
 
     An answer is a status, or one of: `hang` (never), `drip` (headers and then a byte now and then), `huge`, `cut` (the
-    connection breaks), or a tuple of status and headers.
+    connection breaks), `echo` and `echo-500` (what was sent, headers included), or a tuple of status and headers.
     """
 
     def __init__(self) -> None:
@@ -92,6 +92,9 @@ class Receiver:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
+        if answer in {"echo", "echo-500"}:
+            text = jsons.dumps({"url": str(request.url), "headers": headers, "body": body.decode("utf-8", "replace")})
+            return web.Response(status=500 if answer == "echo-500" else 200, body=text)
         if answer == "drip":
             response = web.StreamResponse()
             await response.prepare(request)

@@ -11,7 +11,7 @@ from gristmill.base.http import CursorText, Limit, PageNumber, PerPage, UuidId, 
 from gristmill.base.paging import CursorPage, Page
 from gristmill.identity.api import AdminCall, OnceGuard
 from gristmill.vault import service
-from gristmill.vault.model import NAME_CHARS_MAX, OVERLAP_HOURS_MAX, VALUE_CHARS_MAX, VALUES_MAX, Secret, SecretUse
+from gristmill.vault.model import OVERLAP_HOURS_MAX, VALUES_MAX, Secret, SecretUse
 
 router = APIRouter(prefix="/api/v1", tags=["Secrets"])
 
@@ -31,8 +31,6 @@ def _filled(text: str) -> str:
 
 
 SecretName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_filled)]
-ValueName = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX), AfterValidator(_storable)]
-Value = Annotated[str, Field(min_length=1, max_length=VALUE_CHARS_MAX)]
 
 
 class SecretCreate(BaseModel):
@@ -41,7 +39,7 @@ class SecretCreate(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     name: SecretName = Field(examples=["Scoring service"])
-    values: dict[ValueName, Value] = Field(
+    values: dict[str, str] = Field(
         min_length=1,
         max_length=VALUES_MAX,
         description="The values by name. What uses the secret says which names it looks for.",
@@ -55,7 +53,7 @@ class SecretPatch(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     name: SecretName | None = None
-    values: dict[ValueName, Value | None] = Field(
+    values: dict[str, str | None] = Field(
         default_factory=dict,
         max_length=VALUES_MAX,
         description="Only those that change; null removes one. A value that equals its own redaction stays as it is.",
@@ -67,7 +65,7 @@ class SecretRotate(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    values: dict[ValueName, Value | None] = Field(min_length=1, max_length=VALUES_MAX)
+    values: dict[str, str | None] = Field(min_length=1, max_length=VALUES_MAX)
     overlap_hours: int = Field(
         24,
         ge=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,8 @@ SHOWN_FROM_CHARS = 12
 VALUES_MAX = 20
 VALUE_CHARS_MAX = 65_536
 NAME_CHARS_MAX = 100
+_NAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{NAME_CHARS_MAX}}}", re.ASCII)
+"""Names of values are shown, so they can't be just any text: somebody might put the value there."""
 OVERLAP_HOURS_MAX = 720
 
 
@@ -163,7 +166,7 @@ def check_values(values: Mapping[str, str]) -> None:
             f"A secret has 1 to {VALUES_MAX} values.", errors=(FieldError("values", f"must be 1 to {VALUES_MAX}"),)
         )
     wrong = tuple(
-        FieldError(f"values.{name}"[:NAME_CHARS_MAX], fault)
+        FieldError(f"values.{name}" if _NAME.fullmatch(name) else "values", fault)
         for name, value in values.items()
         if (fault := _fault(name, value)) is not None
     )
@@ -172,8 +175,8 @@ def check_values(values: Mapping[str, str]) -> None:
 
 
 def _fault(name: str, value: str) -> str | None:
-    if not 1 <= len(name) <= NAME_CHARS_MAX or not name.isprintable():
-        return f"must have a name of 1 to {NAME_CHARS_MAX} characters"
+    if not _NAME.fullmatch(name):
+        return f"must have a name of 1 to {NAME_CHARS_MAX} letters, digits, `_`, `.` and `-`"
     if not 1 <= len(value) <= VALUE_CHARS_MAX:
         return f"must have 1 to {VALUE_CHARS_MAX} characters"
     if value.startswith(REDACTED) and len(value) <= len(REDACTED) + SHOWN_CHARS:
