@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-from gristmill import batches, connectors, datasets, engine, vault
+from gristmill import batches, connectors, datasets, engine, enrich, vault
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.base.log import configure_logging, get_log
@@ -14,7 +14,7 @@ from gristmill.doors.process import PARENT_FD, database_url, on_stop, prepare_da
 
 log = get_log("doors")
 
-JOB_ROOMS = (batches, connectors, datasets)
+JOB_ROOMS = (batches, connectors, datasets, enrich)
 """Rooms that register jobs when they are imported."""
 
 

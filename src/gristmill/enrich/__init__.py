@@ -4,3 +4,45 @@ A job is a batch whose agent is the lead enricher. This room adds what comes bef
 anonymous upload's token) and after it (the flat CSV), the runtime `lead` with its providers, and what it remembers of
 their answers.
 """
+
+from gristmill.enrich.download import flat_csv, original_csv
+from gristmill.enrich.expire import forget
+from gristmill.enrich.model import Job, JobMapping, JobQuote, Preview, UploadReceipt, UploadRefused
+from gristmill.enrich.service import (
+    Prepared,
+    Uploaded,
+    Wishes,
+    create,
+    get,
+    lead_agent,
+    link,
+    list_jobs,
+    prepare,
+    preview,
+    quote,
+    start,
+)
+
+__all__ = [
+    "Job",
+    "JobMapping",
+    "JobQuote",
+    "Prepared",
+    "Preview",
+    "UploadReceipt",
+    "UploadRefused",
+    "Uploaded",
+    "Wishes",
+    "create",
+    "flat_csv",
+    "forget",
+    "get",
+    "lead_agent",
+    "link",
+    "list_jobs",
+    "original_csv",
+    "prepare",
+    "preview",
+    "quote",
+    "start",
+]

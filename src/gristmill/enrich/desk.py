@@ -20,11 +20,10 @@ from typing import Any
 from uuid import UUID
 
 from gristmill.base import jsons
-from gristmill.base.db import Database, Tx
+from gristmill.base.db import Database
 from gristmill.base.errors import PluginError
 from gristmill.base.ids import split_row_uuid
 from gristmill.base.log import get_log
-from gristmill.engine import every
 from gristmill.enrich import answer_store
 from gristmill.enrich.hunt import Remembered, Stage
 from gristmill.enrich.providers import Asker, Document, Finding, Found, Query
@@ -35,9 +34,6 @@ SHOW_AFTER_S = 0.25
 """A step is shown once it is this old: a hunt that ends sooner needs nobody to watch it."""
 STEPS_WAITING_MAX = 10_000
 """Most steps that wait to be shown; the oldest go first. The row's own trace has them all."""
-FORGET_EVERY_S = 600.0
-FORGET_ROWS_MAX = 20_000
-STEPS_KEPT_HOURS = 24
 
 
 @dataclass(slots=True)
@@ -238,10 +234,3 @@ def _finding_of(value: Mapping[str, Any]) -> Finding:
 
 def _interrupted() -> PluginError:
     return PluginError("Who asked first was interrupted.", permanent=False, code="interrupted")
-
-
-@every(FORGET_EVERY_S)
-def _forget(tx: Tx) -> None:
-    """Drop answers that are no longer good and steps that nobody will watch (system transaction)."""
-    answer_store.delete_expired_answers(tx, FORGET_ROWS_MAX)
-    answer_store.delete_old_steps(tx, hours=STEPS_KEPT_HOURS, limit=FORGET_ROWS_MAX)

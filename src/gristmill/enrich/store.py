@@ -96,6 +96,13 @@ def list_expired(tx: Tx, limit: int) -> list[dict[str, Any]]:
     )
 
 
+def find_expired(tx: Tx, batch_id: UUID) -> dict[str, Any] | None:
+    """Whose an expired upload is (system transaction)."""
+    return tx.row(
+        "SELECT organization_id FROM batch_enrich_job WHERE batch_id = %s AND token_expires_at <= now()", (batch_id,)
+    )
+
+
 def delete_expired(tx: Tx, organization_id: int, batch_id: UUID) -> UUID | None:
     """Remove an expired upload with its batch and rows; answers the file it was made of."""
     row = tx.row(
