@@ -40,7 +40,7 @@ from gristmill.engine.postgres import EmbeddedPostgres
 from gristmill.engine.postgres_host import account_for, find_binaries
 from gristmill.enrich.providers import providers
 from gristmill.events.channels import channels
-from gristmill.events.model import KINDS
+from gristmill.events.model import KINDS, TOPICS
 from gristmill.vault.key_sources import key_sources
 
 ROOT = Path(__file__).parents[1]
@@ -174,10 +174,19 @@ def events() -> str:
         MADE + "# Events\n\n"
         "An event is a fact, written in the same transaction as the change that it tells of, so there is one if and\n"
         "only if the change happened. `GET /api/v1/events` lists them in order; keep `next_cursor` to go on later.\n"
-        "Each has `id`, `kind`, `subject` (`batch:<id>`), `data` and `created_at`.\n\n"
+        "Each has `id`, `kind`, `subject` (`batch:<id>`), `data` and `created_at`. How to be told of them:\n"
+        "[webhooks and channels](../howto/webhooks.md).\n\n"
         + table(("kind", "meaning"), [(f"`{kind}`", meaning) for kind, meaning in KINDS.items()])
         + "\nThe `data` of `agent.batch.*` has `batch_id`, `agent_id`, `name`, `status`, `reason`, `message`,\n"
-        "`receipt` (see [concepts](../concepts.md#the-receipt)), `exports` (paths by format) and `callback_url`.\n"
+        "`receipt` (see [concepts](../concepts.md#the-receipt)) and `exports` (links by format).\n\n"
+        "## Topics of channels\n\n"
+        + table(
+            ("`eventSubscriptions`", "meaning", "kinds"),
+            [
+                (f"`{topic}`", meaning, ", ".join(f"`{kind}`" for kind in sorted(kinds)))
+                for topic, (meaning, kinds) in TOPICS.items()
+            ],
+        )
     )
 
 

@@ -20,7 +20,14 @@ def test_metrics_count_requests_and_batches(owner: Caller, anyone: httpx.Client)
     owner.get("/api/v1/agents")
     text = anyone.get("/metrics").text
     assert 'gristmill_http_requests_total{method="GET",route="/api/v1/agents",status="200"}' in text
-    for name in ("gristmill_rows_pending", "gristmill_workers", "gristmill_held_micro_usd"):
+    for name in (
+        "gristmill_rows_pending",
+        "gristmill_workers",
+        "gristmill_held_micro_usd",
+        "gristmill_deliveries_pending",
+        "gristmill_deliveries_overdue_seconds",
+        "gristmill_receivers_disabled",
+    ):
         assert name in text
 
 

@@ -143,7 +143,7 @@ def test_a_redaction_sent_back_changes_nothing(database: Database, organization:
 
 
 values = st.dictionaries(
-    st.from_regex(r"[A-Za-z0-9_.-]{1,3}", fullmatch=True), st.text(min_size=1, max_size=30), min_size=1, max_size=5
+    st.text("ab_.-1", min_size=1, max_size=3), st.text(min_size=1, max_size=30), min_size=1, max_size=5
 )
 
 

@@ -9,7 +9,7 @@ from gristmill.doors import store
 
 
 def database_metrics(database: Database) -> bytes:
-    """Batches, rows of live batches, workers and money, as they are now; nothing while the database is away."""
+    """Batches, live rows, workers, money and deliveries, as they are now; nothing while the database is away."""
     try:
         with database.system() as tx:
             batches = store.count_batches(tx)
@@ -25,6 +25,9 @@ def database_metrics(database: Database) -> bytes:
         ("rows_running", "Rows that run now"),
         ("workers", "Live workers"),
         ("held_micro_usd", "Money held for rows that run now, in micro-USD"),
+        ("deliveries_pending", "Events that are owed to webhooks, channels and callbacks"),
+        ("deliveries_overdue_seconds", "How long the first of them has been due without being sent"),
+        ("receivers_disabled", "Webhooks and channels that were disabled by failures"),
     ):
         Gauge(f"gristmill_{name}", meaning, registry=registry).set(totals[name])
     return generate_latest(registry)

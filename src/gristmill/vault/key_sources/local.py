@@ -75,7 +75,9 @@ def add_key(settings: Settings, key: bytes) -> Path:
     """Put a new key first in the file."""
     path = key_file(settings)
     half = path.with_name(f".{path.name}.{os.getpid()}")
-    _write(half, f"{encode(key)}\n{path.read_text(encoding='utf-8')}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line for line in lines if line.startswith("#")]
+    _write(half, "\n".join([*comments, encode(key), *(line for line in lines if not line.startswith("#")), ""]))
     half.replace(path)
     _sync_folder(path.parent)
     return path
