@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     dataset_file_bytes_max: int = Field(1024**3, ge=1024, description="Most bytes of a dataset's file.")
     dataset_rows_max: int = Field(2_000_000, ge=1, description="Most rows of a dataset's file.")
     dataset_removal_share_max: float = Field(
-        0.3, ge=0, le=1, description="Removing a larger share of a dataset must be confirmed."
+        0.5, ge=0, le=1, description="Removing a larger share of a dataset must be confirmed."
     )
     embedder: str = Field("minilm", description="Kind of embedder of a new dataset that names none.")
     embeddings_url: str | None = Field(
