@@ -65,7 +65,7 @@ class Place:
 
     def pending(self) -> list[dict[str, Any]]:
         answer = self.caller.get(f"/api/v1/agents/{self.agent}/pending").json()
-        return [item for item in answer["data"] if item["resolved_at"] is None]
+        return [item for item in answer["data"] if item["resolvedAt"] is None]
 
 
 def rules(database: Database, caller: Caller, agent: int, values: Mapping[str, Any]) -> None:

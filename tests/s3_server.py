@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,10 @@ ROOT_KEY = Keys("test", "test")
 READY_S = 60.0
 BUILD_S = 300.0
 PIECE = 64 * 1024
+ODD_KEYS = [
+    "a b+c%d&é/ü #?.csv", "../x/./y//z", "a'()!*$@:;=,[]{}|^~`\"<>\\", "tab\tnl\n", "日本/😀", "+", "%2F", "a/",
+    "e\u0301", "x" * 1024,
+]  # fmt: skip
 
 
 class NoServer(Exception):
@@ -181,11 +185,14 @@ class S3Server:
         root = ET.fromstring(self._ask("GET", f"/{bucket}", [("uploads", "")]).content)  # noqa: S314 - ours
         return [item.findtext("{*}Key") or "" for item in root.findall("{*}Upload")]
 
-    def put_in_parts(self, bucket: str, key: str, parts: list[bytes]) -> str:
-        """A multipart upload; its ETag is no MD5 of the content."""
+    def begin_upload(self, bucket: str, key: str) -> str:
+        """Start a multipart upload; answers its id."""
+        answer = self._ask("POST", f"/{bucket}/{encode_path(key)}", [("uploads", "")])
+        return ET.fromstring(answer.content).findtext("{*}UploadId") or ""  # noqa: S314 - ours
+
+    def finish_upload(self, bucket: str, key: str, upload: str, parts: list[bytes]) -> str:
+        """Send the parts of an upload and end it; answers the object's ETag."""
         path = f"/{bucket}/{encode_path(key)}"
-        root = ET.fromstring(self._ask("POST", path, [("uploads", "")]).content)  # noqa: S314 - ours
-        upload = root.findtext("{*}UploadId") or ""
         lines = ""
         for number, part in enumerate(parts, start=1):
             answer = self._ask("PUT", path, [("partNumber", str(number)), ("uploadId", upload)], part)
@@ -194,6 +201,10 @@ class S3Server:
         done = self._ask("POST", path, [("uploadId", upload)], body)
         done.raise_for_status()
         return (ET.fromstring(done.content).findtext("{*}ETag") or "").strip('"')  # noqa: S314 - ours
+
+    def put_in_parts(self, bucket: str, key: str, parts: list[bytes]) -> str:
+        """A multipart upload; its ETag is no MD5 of the content."""
+        return self.finish_upload(bucket, key, self.begin_upload(bucket, key), parts)
 
     def user(self, name: str, *statements: dict[str, Any]) -> dict[str, str]:
         """A user that may do what the statements say; answers its key as a connector's secret."""
@@ -239,12 +250,14 @@ class BadLine:
         self.busy_share = 0.0
         """Share of the connections that are answered 503."""
         self.cut_share = 0.0
-        """Share of the connections that are cut somewhere in the answer."""
+        """Share of the connections that are cut somewhere in what the server says."""
         self.down = False
         """Every connection is closed at once."""
+        self.on_request: Callable[[bytes], None] | None = None
+        """Called with the head of every request before it goes on; it may wait."""
         self.connections = self.busy = self.cut = self.bytes_down = 0
-        self.on_request: Any = None
-        """Called with the head of each connection's first request."""
+        self.requests: list[str] = []
+        """First lines of all requests."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -254,6 +267,10 @@ class BadLine:
     def stop(self) -> None:
         self._open = False
         self._listener.close()
+
+    def count(self, method: str, part: str = "") -> int:
+        """Requests so far whose first line has this in it."""
+        return sum(line.startswith(method) and part in line for line in self.requests)
 
     def _accept(self) -> None:
         while self._open:
@@ -265,33 +282,45 @@ class BadLine:
 
     def _serve(self, line: socket.socket) -> None:
         self.connections += 1
-        with line:
+        with line, contextlib.suppress(OSError):
             if self.down:
                 return
-            head = line.recv(PIECE)
-            if not head:
-                return
-            if self.on_request is not None:
-                self.on_request(head)
             if self._random.random() < self.busy_share:
-                self.busy += 1
-                body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-                line.sendall(
-                    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-                    b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-                )
+                self._refuse(line)
                 return
             left = self._random.randrange(200, 30_000) if self._random.random() < self.cut_share else None
-            with socket.create_connection(("127.0.0.1", self._target)) as server, contextlib.suppress(OSError):
-                server.sendall(head)
+            with socket.create_connection(("127.0.0.1", self._target)) as server:
                 threading.Thread(target=self._up, args=(line, server), daemon=True).start()
-                self._down(server, line, left)
+                try:
+                    self._down(server, line, left)
+                finally:  # closing alone would wait for the thread that reads
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def _refuse(self, line: socket.socket) -> None:
+        self._note(line.recv(PIECE))
+        self.busy += 1
+        body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+        line.sendall(
+            b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+
+    def _note(self, data: bytes) -> None:
+        first = data.partition(b"\r\n")[0]
+        if first.endswith(b" HTTP/1.1"):
+            self.requests.append(first.decode("latin-1"))
+            if self.on_request is not None:
+                self.on_request(data)
 
     def _up(self, line: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := line.recv(PIECE):
-                server.sendall(data)
-            server.shutdown(socket.SHUT_WR)
+            try:
+                while data := line.recv(PIECE):
+                    self._note(data)
+                    server.sendall(data)
+                server.shutdown(socket.SHUT_WR)
+            except OSError:
+                server.shutdown(socket.SHUT_RDWR)
 
     def _down(self, server: socket.socket, line: socket.socket, left: int | None) -> None:
         while data := server.recv(PIECE):
