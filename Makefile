@@ -60,6 +60,8 @@ bench: .venv/.ready ## Measure speed beside its peers; prints tables
 	$(PY) bench/startup.py
 	$(PY) bench/api.py
 	$(PY) bench/events.py
+	$(PY) bench/gotemplate.py
+	$(PY) bench/mapping.py
 
 soak: .venv/.ready ## Long tests: a million rows, 20,000 rows under kill -9
 	$(PY) bench/memory.py
