@@ -5,15 +5,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
+from uuid import UUID
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from conftest import Caller, wait_for
+from conftest import Caller, make_agent, make_organization, wait_for
+from gristmill.base.config import settings
+from gristmill.base.db import Database
+from gristmill.base.ids import uuid7
+from gristmill.datasets import files, ingest, service
+from gristmill.datasets.build import Build
 from gristmill.datasets.embedders import EmbedderContext, Encode, Model
+from gristmill.datasets.lease import Lease
+from gristmill.datasets.model import Draft, EmbedderChoice, Question, TemplateOptions
+from gristmill.datasets.questions import ask
+from gristmill.engine import JobContext
+from gristmill.engine import store as engine_store
 
 CSV = "id,Company Name,city,price\n1,Acme,Rome,9.50\n2,Best Bakery,Paris,12\n3,Crumb & Co,Rome,3\n"
 TEMPLATE = '{{index . "Company Name"}} in {{.city}}'
@@ -134,3 +147,94 @@ def rows_csv(count: int, change: Callable[[int], str] = str) -> str:
     """A CSV of `count` rows with a key, a text and a number."""
     lines = [f"{number},item {change(number)},{number % 7}" for number in range(count)]
     return "\n".join(["id,name,n", *lines]) + "\n"
+
+
+@dataclass
+class Bench:
+    """One dataset on a database of its own, built by hand."""
+
+    database: Database
+    scope: service.Scope
+    dataset_id: int = 0
+
+    @classmethod
+    def make(cls, database: Database) -> Bench:
+        organization_id = make_organization(database)
+        return cls(database, service.Scope(organization_id, make_agent(database, organization_id).id))
+
+    def file(self, text: str) -> Any:
+        sent = files.keep(
+            settings(), self.scope.organization_id, self.scope.agent_id, "c.csv", "csv", io.BytesIO(text.encode())
+        )
+        with self.database.tx(self.scope.organization_id) as tx:
+            service.keep_file(tx, self.scope, sent)
+        return sent
+
+    def create(self, text: str, template: str = "{{.name}} {{.n}}") -> None:
+        sent = self.file(text)
+        draft = Draft("T", "csv", template, TemplateOptions(), "id", EmbedderChoice("quick"))
+        with self.database.tx(self.scope.organization_id) as tx:
+            self.dataset_id = service.create(tx, self.scope, draft, sent).id
+
+    def put(self, text: str) -> None:
+        sent = self.file(text)
+        with self.database.tx(self.scope.organization_id) as tx:
+            service.update(tx, self.scope, self.dataset_id, service.Changes(file=sent))
+
+    def worker(self) -> UUID:
+        worker_id = uuid7()
+        with self.database.system() as tx:
+            engine_store.insert_worker(tx, worker_id, host="h", pid=1, queues=[])
+        return worker_id
+
+    def lease(self, worker_id: UUID) -> Lease | None:
+        context = JobContext(worker_id, self.database, settings(), asyncio.Event())
+        with self.database.tx(self.scope.organization_id) as tx:
+            work = ingest.claim(tx, context, self.scope.organization_id, self.dataset_id)
+        return None if work is None else Lease(context, work)
+
+    def build(self, worker_id: UUID | None = None) -> None:
+        lease = self.lease(worker_id or self.worker())
+        assert lease is not None
+        asyncio.run(Build(lease).run())
+
+    def die(self, worker_id: UUID) -> None:
+        with self.database.system() as tx:
+            ingest.take_back(tx, worker_id)
+            engine_store.delete_worker(tx, worker_id)
+
+    def facts(self) -> dict[str, Any]:
+        organization_id = self.scope.organization_id
+        with self.database.tx(organization_id) as tx:
+            found = service.get(tx, self.scope, self.dataset_id)
+            version = service.list_versions(tx, self.scope, self.dataset_id)[0]
+            records = dict(service.record_rows(tx, organization_id, self.dataset_id))
+            stored = tx.one("SELECT count(*) AS n FROM dataset_record WHERE dataset_id = %s", (self.dataset_id,))["n"]
+        answers = {}
+        for mode in ("keyword", "vector", "hybrid"):
+            question = Question("item 3 4", 5, mode)  # type: ignore[arg-type]
+            hits = asyncio.run(ask(self.database, settings(), organization_id, self.scope.agent_id, question)).hits
+            answers[mode] = [(hit.record_key, hit.row_number, hit.text, round(hit.score, 4)) for hit in hits]
+        return {
+            "status": found.ingest_status,
+            "count": found.source_count,
+            "receipt": found.receipt,
+            "version": version.version,
+            "difference": version.difference,
+            "records": records,
+            "stored": stored,
+            "answers": answers,
+        }
+
+    def keys(self) -> list[str]:
+        question = Question("item 3 4", 5, "keyword")
+        organization_id = self.scope.organization_id
+        hits = asyncio.run(ask(self.database, settings(), organization_id, self.scope.agent_id, question)).hits
+        return [hit.text for hit in hits]
+
+
+def ask_bench(bench: Bench, text: str, **more: Any) -> Any:
+    """Hits of a question to the datasets of a bench."""
+    question = Question(text, **more)
+    scope = bench.scope
+    return asyncio.run(ask(bench.database, settings(), scope.organization_id, scope.agent_id, question)).hits

@@ -149,7 +149,7 @@ def test_a_file_that_would_remove_much_asks_first(desk: Desk) -> None:
 def test_a_plan_says_what_would_be_and_does_nothing(desk: Desk) -> None:
     made = desk.make(rows_csv(20), template=NAMED, primary_key_field="id")
     path = f"{desk.path}/datasets/{made['id']}"
-    text = rows_csv(12, lambda number: "same" if number in {1, 2} else str(number)) + "99,other,1\n98,,1\n"
+    text = rows_csv(8, lambda number: "same" if number in {1, 2} else str(number)) + "99,other,1\n98,,1\n"
     sent = desk.caller.post(
         f"{desk.path}/datasets/analyze", {"file_base64": encoded(text), "file_filename": "n.csv"}
     ).json()
@@ -158,13 +158,13 @@ def test_a_plan_says_what_would_be_and_does_nothing(desk: Desk) -> None:
     assert {name: plan[name] for name in ("added", "changed", "removed", "unchanged")} == {
         "added": 2,
         "changed": 2,
-        "removed": 8,
-        "unchanged": 10,
+        "removed": 12,
+        "unchanged": 6,
     }
     assert plan["embeddings_needed"] == 4
     assert plan["estimate"]["tokens"] > 0
     assert plan["needs_confirmation"] is True
-    assert plan["receipt"]["rows_in"] == 14
+    assert plan["receipt"]["rows_in"] == 10
     nothing = desk.caller.post(f"{path}/plan").json()
     assert (nothing["unchanged"], nothing["embeddings_needed"], nothing["needs_confirmation"]) == (20, 0, False)
     other = desk.caller.post(f"{path}/plan", {"template": "{{.n}}"}).json()

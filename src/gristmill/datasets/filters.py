@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from gristmill.base.errors import FieldError, Invalid
-from gristmill.datasets.columns import reader
+from gristmill.datasets.columns import read_number, reader
 from gristmill.datasets.model import DatasetColumn, storable
 
 DEPTH_MAX = 20
@@ -130,9 +130,8 @@ def _converted(value: Any, column: DatasetColumn, place: str) -> Any:
         raise _wrong(place, "must be a text, a number, true, false or null")
     if column.kind == "text":
         return storable(_text(value))
-    found = reader(column)(_text(value))
-    if column.kind == "int" and found is None:
-        found = reader(DatasetColumn(column.name, "number", None, 0, 0))(_text(value))  # 2.5 is between whole numbers
+    # Whole numbers are compared with decimals as well: 2.5 lies between two of them.
+    found = read_number(_text(value).strip()) if column.kind == "int" else reader(column)(_text(value))
     if found is None or (column.kind == "bool") != isinstance(found, bool):
         raise _wrong(place, f"must be of the column's kind, {column.kind}")
     return found

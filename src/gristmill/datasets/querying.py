@@ -20,11 +20,14 @@ from gristmill.sources import (
     QueryRefused,
     Sandbox,
     SandboxAnswer,
+    SourceLimits,
     check_sandboxed,
     run_sandboxed,
 )
 
 RELATION = "records"
+LIMITS = SourceLimits(statement_ms=10_000, total_s=15.0, row_bytes_max=1024**2)
+"""Time of a query, and size of a row."""
 ROWS_MAX = 1_000
 """Rows of one answer."""
 KEY_COLUMN, ROW_COLUMN = "gm_key", "gm_row"
@@ -102,7 +105,7 @@ def _target(tx: Tx, organization_id: int, agent_id: int, dataset_id: int, *, nee
     positions = found["positions"] if needs_row else None
     sql = rows_store.records_query(tx, found["rows_table"], columns, found["members"], positions)
     settings = {"gristmill.organization_id": str(organization_id), "gristmill.dataset_id": str(dataset_id)}
-    sandbox = Sandbox(tx.database.url, QUERY_ROLE, settings, RELATION, sql)
+    sandbox = Sandbox(tx.database.url, QUERY_ROLE, settings, RELATION, sql, LIMITS)
     return _Target(sandbox, row["version"], row["records"], _warnings(row, columns))
 
 

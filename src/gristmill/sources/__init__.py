@@ -40,6 +40,7 @@ from gristmill.sources.service import (
     test,
     update,
 )
+from gristmill.sources.session import Limits as SourceLimits
 from gristmill.sources.session import QueryFailed
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Source",
     "SourceColumn",
     "SourceConfig",
+    "SourceLimits",
     "SourceNotFound",
     "StoredSource",
     "check_sandboxed",

@@ -21,7 +21,6 @@ from gristmill.sources.kinds.postgres import open_cursor, read_pages
 from gristmill.sources.names import place
 from gristmill.sources.session import Limits, Session, read_only
 
-LIMITS = Limits(statement_ms=10_000, total_s=15.0, row_bytes_max=1024**2)
 WORK_MEMORY = "32MB"
 PLAN_ROWS_MAX = 20_000_000
 """Rows that one step of a plan may be expected to make: a join of everything with everything makes more."""
@@ -39,7 +38,7 @@ class Sandbox:
     """The one name that the text may read from."""
     rows_sql: str
     """The SELECT behind that name; not from a user."""
-    limits: Limits = LIMITS
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
