@@ -1,0 +1,65 @@
+"""The learned part: from the evidence of a pair to the log-odds that it is a match.
+
+A sum of small trees, each of which asks three questions of the evidence and never answers lower for more evidence.
+It was fitted once, on public sets with known matches and on distortions of them (bench/matching_fit.py); the numbers
+are in scorer.json. Nothing here knows a domain or a column: the evidence is in units that mean the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill.base import jsons
+from gristmill.matching.vectors import Floats
+
+DEPTH = 3
+FILE = "scorer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Trees of equal depth: all leaves of a level ask the same question."""
+
+    names: tuple[str, ...]
+    """Evidence that is asked for."""
+    bias: float
+    features: NDArray[np.int64]
+    """(trees, DEPTH): which evidence each level asks about."""
+    bounds: Floats
+    """(trees, DEPTH): whether it is above this."""
+    leaves: Floats
+    """(trees, 2 ** DEPTH): what is added to the log-odds."""
+    slope: float
+    """How fast confidence rises with the log-odds above the threshold."""
+
+    def log_odds(self, evidence: Mapping[str, Floats]) -> Floats:
+        """Log-odds of each pair, for a task in which chance and match are as frequent as in the fitted ones."""
+        values = [evidence[name] for name in self.names]
+        count = len(values[0]) if values else 0
+        total = np.full(count, self.bias)
+        for features, bounds, leaves in zip(self.features, self.bounds, self.leaves, strict=True):
+            leaf = np.zeros(count, np.int64)
+            for level in range(DEPTH):
+                leaf += (values[features[level]] > bounds[level]).astype(np.int64) << level
+            total += leaves[leaf]
+        return total
+
+
+@cache
+def scorer() -> Scorer:
+    """The fitted scorer."""
+    data = jsons.loads(resources.files(__package__ or "").joinpath(FILE).read_bytes())
+    return Scorer(
+        tuple(data["names"]),
+        data["bias"],
+        np.array(data["features"], np.int64),
+        np.array(data["bounds"], np.float64),
+        np.array(data["leaves"], np.float64),
+        data["slope"],
+    )
