@@ -45,6 +45,9 @@ class World:
     connector: int
     sink: int
     sync: str
+    dataset: int
+    twin: int
+    """Of the same agent; the routes under `/api` that have a twin under `/api/v1` work on it."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,36 @@ def lines() -> list[Line]:
         Line("GET", "/api/v1/secrets/{secret}/uses", None, usage),
         Line("DELETE", "/api/v1/secrets/{secret}", None, usage),
         Line("DELETE", "/api/v1/data_sources/{source}", None, usage),
+        Line("GET", "/api/v1/embedders", stranger="own"),
+        *dataset_lines("/api/agents/{agent}", usage),
+        *dataset_lines("/api/v1/agents/{agent}", usage),
         Line("DELETE", "/api/v1/agents/{agent}", None, usage),
+    ]
+
+
+CSV_BODY = {"file_base64": "YSxiCjEsMgo=", "file_filename": "rows.csv"}
+DATASET_BODY = {**CSV_BODY, "title": "N", "type": "csv", "template": "a is {{.a}}"}
+
+
+def dataset_lines(base: str, usage: int) -> list[Line]:
+    one = f"{base}/datasets/{{dataset}}"
+    return [
+        Line("GET", f"{base}/datasets"),
+        Line("POST", f"{base}/datasets", DATASET_BODY, usage),
+        Line("POST", f"{base}/datasets/analyze", CSV_BODY, usage),
+        Line("GET", one),
+        Line("PATCH", one, {"title": "M"}, usage),
+        Line("GET", f"{one}/versions"),
+        Line("POST", f"{one}/versions/1/activate", None, usage),
+        Line("POST", f"{one}/plan"),
+        Line("GET", f"{one}/records"),
+        Line("GET", f"{one}/chunks"),
+        Line("GET", f"{one}/errors.csv"),
+        Line("POST", f"{base}/search", {"query": "a", "mode": "keyword"}),
+        Line("POST", f"{base}/query", {"dataset_id": "{dataset}", "sql": "SELECT count(*) FROM records"}),
+        Line("PUT", f"{one}/file", CSV_BODY, usage),
+        Line("POST", f"{one}/process", None, usage),
+        Line("DELETE", one, None, usage),
     ]
 
 
@@ -205,16 +237,18 @@ def fill(value: Any, world: World) -> Any:
     if isinstance(value, list):
         return [fill(item, world) for item in value]
     if isinstance(value, str):
-        if value in {"{agent}", "{source}"}:
+        if value in {"{agent}", "{source}", "{dataset}"}:
             return getattr(world, value.strip("{}"))
         if value in {"N", "M", "K"}:
             return f"{value}{next(_names)}"
-        return value.format(**vars(world)) if "{" in value else value
+        return value.format(**vars(world)) if "{" in value and "{{" not in value else value
     return value
 
 
 def ask(caller: Caller | httpx.Client, line: Line, world: World) -> httpx.Response:
     client = caller if isinstance(caller, httpx.Client) else caller.client
+    if line.path.startswith("/api/agents/"):
+        world = replace(world, dataset=world.twin)
     if line.file is not None:
         return client.request(line.method, line.path, files={"file": ("leads.csv", line.file)})
     return client.request(line.method, fill(line.path, world), json=fill(line.body, world))
@@ -238,7 +272,15 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     leads = {"file": ("leads.csv", b"company,city\nAcme,Tampa\n")}
     job = owner.post("/api/v1/batch/enrich/upload", files=leads).json()
     ids = (source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"], mapping, job["id"])
-    return World(agent.id, *ids, *make_receivers(database, owner, agent.id), *make_connectors(owner, agent.id))
+    receivers, connectors = make_receivers(database, owner, agent.id), make_connectors(owner, agent.id)
+    return World(agent.id, *ids, *receivers, *connectors, make_dataset(owner, agent.id), make_dataset(owner, agent.id))
+
+
+def make_dataset(owner: Caller, agent: int) -> int:
+    path = f"/api/v1/agents/{agent}/datasets"
+    made = owner.post(path, {**DATASET_BODY, "title": "Rows"}).json()
+    wait_for(lambda: owner.get(f"{path}/{made['id']}").json()["ingest_status"] == "completed", "the dataset")
+    return made["id"]
 
 
 def make_connectors(owner: Caller, agent: int) -> tuple[int, int, str]:
@@ -282,14 +324,14 @@ def test_every_route_has_a_line(anyone: httpx.Client) -> None:
     names = {"agent_id": "agent", "source_id": "source", "batch_id": "batch", "row_id": "row", "key_id": "key",
              "payment_id": "payment"}  # fmt: skip
     names |= {"secret_id": "secret", "inventory_id": "file", "fingerprint": "mapping"}
-    names |= {"connector_id": "connector", "sync_id": "sync"}
+    names |= {"connector_id": "connector", "sync_id": "sync", "dataset_id": "dataset"}
     names |= {"webhook_id": "webhook", "event_id": "event", "channel_id": "channel", "item_id": "item"}
     routes = set()
     for path, methods in document["paths"].items():
         if not path.startswith("/api/"):
             continue
         plain = path.replace("{slug}", "echo").replace("{kind}", "csv").replace("{decision}", "replay")
-        plain = plain.replace("{connector_id}/push", "{sink}/push")
+        plain = plain.replace("{connector_id}/push", "{sink}/push").replace("{version}", "1")
         for long, short in names.items():
             plain = plain.replace(f"{{{long}}}", f"{{{short}}}")
         plain = plain.replace("/enrich/{batch}", "/enrich/{job}").replace("{row_number}", "1")
