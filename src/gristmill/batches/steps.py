@@ -338,31 +338,35 @@ def _rate_allows(bucket: dict[str, Any], rpm: int | None, want: int) -> tuple[in
 
 
 def _money_allows(tx: Tx, batch: dict[str, Any], facts: StepFacts, limits: dict[str, Any], want: int) -> int | None:
-    """Rows whose price can be held now. Pauses the batch and answers None exactly when the next one can't."""
+    """Rows whose price can be held now. Pauses the batch and answers None exactly when the next one can't.
+
+    While rows of it are in flight none is claimed instead: they may cost less than what is held for them.
+    """
     price = batch["price_micro_usd"]
     if price == 0 or want == 0:
         return want
-    if batch["budget_micro_usd"] is not None:
-        left = batch["budget_micro_usd"] - batch["spent_micro_usd"] - batch["held_micro_usd"]
-        if left < price:
-            if batch["held_micro_usd"] > 0:
-                return 0  # rows in flight may cost less than what is held for them
-            pause(tx, batch, "budget", f"The budget of {usd(batch['budget_micro_usd'])} USD is used up.")
-            return None
-        want = min(want, left // price)
-    daily = limits["daily_budget_micro_usd"]
-    if daily is not None:
-        left = daily - run_store.agent_spent_today(tx, facts.agent_id)
-        if left < price:
-            pause(tx, batch, "budget", f"The agent's budget for today, {usd(daily)} USD, is used up.")
-            return None
-        want = min(want, left // price)
+    left, reason, message = _money_left(tx, batch, facts, limits)
+    if left >= price:
+        return min(want, left // price)
+    if batch["held_micro_usd"] > 0:
+        return 0
+    pause(tx, batch, reason, message)
+    return None
+
+
+def _money_left(tx: Tx, batch: dict[str, Any], facts: StepFacts, limits: dict[str, Any]) -> tuple[int, str, str]:
+    """The least that a budget or the balance leaves, the reason of the pause that it calls for, and that in words."""
+    price, budget, daily = batch["price_micro_usd"], batch["budget_micro_usd"], limits["daily_budget_micro_usd"]
     available = ledger.lock_available(tx, facts.organization_id)
-    if available < price:
-        message = f"The free balance of {usd(available)} USD does not cover the next row at {usd(price)} USD."
-        pause(tx, batch, "balance", message)
-        return None
-    return min(want, available // price)
+    words = f"The free balance of {usd(available)} USD does not cover the next row at {usd(price)} USD."
+    left = [(available, "balance", words)]
+    if daily is not None:
+        today = daily - run_store.agent_spent_today(tx, facts.agent_id)
+        left.append((today, "budget", f"The agent's budget for today, {usd(daily)} USD, is used up."))
+    if budget is not None:
+        own = budget - batch["spent_micro_usd"] - batch["held_micro_usd"]
+        left.append((own, "budget", f"The budget of {usd(budget)} USD is used up."))
+    return min(left, key=lambda item: item[0])
 
 
 def _adjust_pace(
