@@ -6,7 +6,7 @@ The table must name every route of the OpenAPI document: a new route without a l
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
