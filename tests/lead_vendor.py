@@ -1,12 +1,18 @@
-"""A vendor of company data over HTTP: knows what it is told, counts what it is asked, and misbehaves on request."""
+"""A vendor of company data over HTTP: knows what it is told, counts what it is asked, and misbehaves on request.
+
+As a program it serves until it is killed: `python tests/lead_vendor.py PORT ASKED_FILE LATENCY_MS`. Then it knows every
+`Company N` but each seventh, and writes each one that it is asked for to the file.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -139,3 +145,27 @@ def record(name: str, **more: Any) -> dict[str, Any]:
         "link": f"https://vendor.example/{slug}",
         **more,
     }
+
+
+def serve_any(port: int, asked_file: str, latency_s: float) -> None:
+    """Know every company that is asked for, but each seventh."""
+    log = Path(asked_file).open("a", encoding="utf-8")  # noqa: SIM115 - for life
+
+    async def find(request: web.Request) -> web.Response:
+        company = request.query["company"]
+        log.write(f"{company}\n")
+        log.flush()
+        await asyncio.sleep(latency_s)
+        number = int(company.split()[-1])
+        phone = f"(813) {200 + number // 10_000}-{number % 10_000:04d}"
+        known = number % 7 != 0
+        found = [record(company, street=f"{number} Main St", phone=phone)] if known else []
+        return web.json_response({"data": found})
+
+    app = web.Application()
+    app.router.add_get("/find", find)
+    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=lambda *_: None)
+
+
+if __name__ == "__main__":
+    serve_any(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]) / 1000)
