@@ -594,7 +594,7 @@ def test_a_key_limited_to_another_agent_sees_nothing(
     assert job(limited, upload(limited)["id"])["agent_id"] == other
 
 
-@pytest.mark.parametrize("path", ["x", "0", str(uuid.uuid4()), "../upload"])
+@pytest.mark.parametrize("path", ["x", "0", "6f1c2e64-3f0e-4d8e-9a53-6a3d1f1f0c11", "../upload"])
 def test_ids_that_are_none(path: str, owner: Caller) -> None:
     assert owner.get(f"{BASE}/{path}").status_code in {400, 404, 405}
     assert owner.get(f"{BASE}/{path}/rows/1").status_code in {400, 404}
