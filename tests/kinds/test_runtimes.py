@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,13 +28,25 @@ class Kit:
 
     finds: dict[str, Any]
     finds_nothing: dict[str, Any]
-    fails_for_good: dict[str, Any]
-    may_succeed_later: dict[str, Any]
+    fails_for_good: dict[str, Any] | None
+    """None for a runtime that calls nobody, whose rows can't fail one by one."""
+    may_succeed_later: dict[str, Any] | None
     refused: dict[str, Any]
     row: RowCall = CALL
+    context: RuntimeContext = CONTEXT
 
 
-def kit(kind: str, server: AgentServer) -> Kit:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files to match with."""
+    made = tmp_path_factory.mktemp("kinds")
+    towns = "Mill Works,Ashford\nBlue Harbour Foods,Kilmore\nNorthern Light Press,Tromso\nOak and Sons,Dorset\n"
+    (made / "known.csv").write_text(f"name,town\n{towns}Haney Furniture Co.,Butler\n", encoding="utf-8")
+    (made / "other.csv").write_text(f"name,town\n{towns}", encoding="utf-8")
+    return made
+
+
+def kit(kind: str, server: AgentServer, folder: Path) -> Kit:
     if kind == "http":
         return Kit(
             finds={"url": f"{server.url}/echo"},
@@ -59,6 +72,17 @@ def kit(kind: str, server: AgentServer) -> Kit:
             refused=_asking("http://169.254.169.254/"),
             row=RowCall(uuid7(), 1, 1, {"company": "Haney Furniture Co"}, 5.0),
         )
+    if kind == "match":
+        known, other = (str(folder / name) for name in ("known.csv", "other.csv"))
+        return Kit(
+            finds={"file": known},
+            finds_nothing={"file": other},
+            fails_for_good=None,
+            may_succeed_later=None,
+            refused={},
+            row=RowCall(uuid7(), 1, 1, {"name": "Haney Furniture Company", "town": "Butler"}, 30.0),
+            context=replace(CONTEXT, local=True),
+        )
     pytest.fail(f"the runtime {kind} has no kit in this suite")
 
 
@@ -81,14 +105,14 @@ async def call(function: RowFunction, row: RowCall) -> RowResult:
     return await asyncio.to_thread(function, row)  # type: ignore[arg-type]
 
 
-def run(kind: str, config: dict[str, Any], row: RowCall = CALL) -> RowResult:
+def run(kind: str, config: dict[str, Any], tools: Kit) -> RowResult:
     runtime = runtimes.get(kind)
     parsed = runtime.Config.model_validate(config)
-    runtime.check(parsed, CONTEXT)
+    runtime.check(parsed, tools.context)
 
     async def go() -> RowResult:
-        async with runtime.open(parsed, CONTEXT) as function:
-            return await call(function, row)
+        async with runtime.open(parsed, tools.context) as function:
+            return await call(function, tools.row)
 
     return asyncio.run(go())
 
@@ -101,32 +125,34 @@ def test_it_describes_itself(kind: str) -> None:
     assert schema["additionalProperties"] is False, "an unknown setting must be refused, not ignored"
 
 
-def test_it_finds_and_finds_nothing(kind: str, agent_server: AgentServer) -> None:
-    tools = kit(kind, agent_server)
-    assert run(kind, tools.finds, tools.row).value
-    assert not run(kind, tools.finds_nothing, tools.row).value
+def test_it_finds_and_finds_nothing(kind: str, agent_server: AgentServer, folder: Path) -> None:
+    tools = kit(kind, agent_server, folder)
+    assert run(kind, tools.finds, tools).value
+    assert not run(kind, tools.finds_nothing, tools).value
 
 
-def test_failures_say_whether_they_are_for_good(kind: str, agent_server: AgentServer) -> None:
-    tools = kit(kind, agent_server)
+def test_failures_say_whether_they_are_for_good(kind: str, agent_server: AgentServer, folder: Path) -> None:
+    tools = kit(kind, agent_server, folder)
+    if tools.fails_for_good is None or tools.may_succeed_later is None:
+        pytest.skip("this runtime calls nobody")
     with pytest.raises(PluginError) as caught:
-        run(kind, tools.fails_for_good, tools.row)
+        run(kind, tools.fails_for_good, tools)
     assert caught.value.permanent
     assert caught.value.message
     with pytest.raises(PluginError) as caught:
-        run(kind, tools.may_succeed_later, tools.row)
+        run(kind, tools.may_succeed_later, tools)
     assert not caught.value.permanent
 
 
-def test_it_refuses_what_it_must_not_run(kind: str, agent_server: AgentServer) -> None:
+def test_it_refuses_what_it_must_not_run(kind: str, agent_server: AgentServer, folder: Path) -> None:
     runtime = runtimes.get(kind)
     with pytest.raises(Error):
-        runtime.check(runtime.Config.model_validate(kit(kind, agent_server).refused), CONTEXT)
+        runtime.check(runtime.Config.model_validate(kit(kind, agent_server, folder).refused), CONTEXT)
 
 
-def test_its_provider_key_is_stable(kind: str, agent_server: AgentServer) -> None:
+def test_its_provider_key_is_stable(kind: str, agent_server: AgentServer, folder: Path) -> None:
     runtime = runtimes.get(kind)
-    config = runtime.Config.model_validate(kit(kind, agent_server).finds)
+    config = runtime.Config.model_validate(kit(kind, agent_server, folder).finds)
     assert runtime.provider_key(config) == runtime.provider_key(config)
     assert runtime.provider_key(config)
 

@@ -110,6 +110,15 @@ def claim_rows(
     return sorted(rows, key=lambda row: row[0])
 
 
+def list_inputs(tx: Tx, batch_id: UUID, *, after: int, limit: int) -> list[tuple[int, str]]:
+    """(row number, data as JSON text) of the rows after a row number that run or have run, in order."""
+    return tx.tuples(
+        "SELECT row_number, data::text FROM batch_row WHERE batch_id = %s AND row_number > %s"
+        " AND status NOT IN ('duplicate', 'skipped') ORDER BY row_number LIMIT %s",
+        (batch_id, after, limit),
+    )
+
+
 def next_due(tx: Tx, batch_id: UUID) -> datetime | None:
     """When the first waiting retry may run; None when no pending row waits."""
     row = tx.one("SELECT min(not_before) AS due FROM batch_row WHERE batch_id = %s AND status = 'pending'", (batch_id,))

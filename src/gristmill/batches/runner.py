@@ -7,7 +7,7 @@ outside any transaction; everything a row changes is one transaction, fenced by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
@@ -39,6 +39,8 @@ RETRY_PAUSE_S = 0.5
 PREFETCH_PACE_S_MAX = 1.0
 """Calls slower than this are not worth claiming ahead for."""
 AHEAD_ROWS_MAX = 2 * CLAIM_ROWS_MAX
+INPUTS_AT_ONCE = 5_000
+"""Rows read at a time by a runtime that sees all rows of a batch together."""
 PROGRESS_EVERY_S = 600.0
 PROGRESS_KEPT_HOURS = 24
 PROGRESS_BATCHES_MAX = 100
@@ -76,6 +78,7 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
                 batch["agent_id"],
                 batch["price_micro_usd"],
                 context.database,
+                lambda: _inputs(context, batch),
             ),
         )
         async with opening as function:
@@ -103,6 +106,20 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
         log.exception("a seat broke", batch=str(batch_id))
         message = "A defect of ours stopped the run; the workers' log has the details. Resume goes on from here."
         await _until_back(context, organization_id, lambda tx: _fail(tx, context, batch_id, epoch, message))
+
+
+def _inputs(context: JobContext, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the agent gets of every row of a batch that runs, in order, read in pages."""
+    input_fields = [InputField(**item) for item in batch["agent"]["input_fields"]]
+    after = 0
+    while True:
+        with context.database.tx(batch["organization_id"]) as tx:
+            page = run_store.list_inputs(tx, batch["id"], after=after, limit=INPUTS_AT_ONCE)
+        for _, text in page:
+            yield input_of(jsons.loads(text), batch["mapping"], input_fields)
+        if len(page) < INPUTS_AT_ONCE:
+            return
+        after = page[-1][0]
 
 
 class Sitting:

@@ -88,11 +88,26 @@ def run(
         ),
     ],
     agent: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--agent", "-a", help="An agent's name, a YAML or TOML agent file, `module:function`, or an http(s) URL."
         ),
-    ],
+    ] = None,
+    match: Annotated[
+        Path | None,
+        typer.Option(help="Find each row in this file instead of running an agent.", exists=True, dir_okay=False),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="With --match: its id column. Found unless given.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="With --match: least confidence, 0 to 1. One half unless given.", min=0, max=1)
+    ] = None,
+    one_to_one: Annotated[
+        bool | None,
+        typer.Option(
+            "--one-to-one/--many-to-one",
+            help="With --match: whether two rows may have the same match. The data decides unless given.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -112,13 +127,20 @@ def run(
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Run an agent over every row of a file. The same command again goes on where it was stopped or killed."""
-    from gristmill.doors.run import RunOrder, run_file  # noqa: PLC0415 - keeps --help quick
+    """Run an agent over every row of a file, or match the rows with another file.
+
+    The same command again goes on where it was stopped or killed.
+    """
+    from gristmill.doors.run import MatchOrder, RunOrder, run_file  # noqa: PLC0415 - keeps --help quick
 
     _override(data_dir=data_dir.absolute() if data_dir else None)
+    if (agent is None) == (match is None):
+        raise typer.BadParameter("give one of --agent and --match", param_hint="--agent")
+    if match is None and (key is not None or threshold is not None or one_to_one is not None):
+        raise typer.BadParameter("belongs to --match", param_hint="--key, --threshold, --one-to-one")
     order = RunOrder(
         file=file,
-        agent=agent,
+        agent=agent or "",
         out=out or file.with_name(f"{file.name}.results.csv"),
         mapping=_pairs(mapping or []),
         limit=limit,
@@ -127,6 +149,7 @@ def run(
         max_failures=max_failures,
         retry_failed=retry_failed,
         fresh=fresh,
+        match=None if match is None else MatchOrder(match, key, threshold, one_to_one),
     )
     raise typer.Exit(run_file(order))
 

@@ -22,6 +22,7 @@ import typer
 
 from gristmill import batches, engine, tables
 from gristmill.agents import Agent
+from gristmill.agents.model import TIMEOUT_S_MAX
 from gristmill.base import jsons
 from gristmill.base.config import settings
 from gristmill.base.db import Database, Tx
@@ -40,7 +41,19 @@ EXIT_FAILED_ROWS = 3
 EXIT_STOPPED = 1
 EXIT_INTERRUPTED = 130
 HASH_CHUNK = 1024**2
+MATCH_CONCURRENCY = 256
+"""Rows in flight of a matching, each of which only waits for the one answer that holds them all."""
 REJECTS_SUFFIX = ".rejects.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class MatchOrder:
+    """The file that rows are matched with, instead of an agent."""
+
+    file: Path
+    key: str | None
+    threshold: float | None
+    one_to_one: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,7 @@ class RunOrder:
 
     file: Path
     agent: str
+    """Empty when rows are matched."""
     out: Path
     mapping: Mapping[str, str]
     limit: int | None
@@ -57,6 +71,7 @@ class RunOrder:
     max_failures: int | None
     retry_failed: bool
     fresh: bool
+    match: MatchOrder | None = None
 
 
 @dataclass(slots=True)
@@ -84,7 +99,7 @@ def run_file(order: RunOrder) -> int:
     os.environ.setdefault("GRISTMILL_EGRESS_ALLOW", "loopback")  # the user's own machine, the user's own agent
     current = settings()
     configure_logging(log_format=current.log_format, level="error", role="run")
-    spec = spec_of(order.agent)
+    spec = spec_of(order.agent) if order.match is None else _match_spec(order.match)
     interrupt = Interrupt()
     interrupt.install()
     with local_database() as database:
@@ -105,6 +120,8 @@ def run_file(order: RunOrder) -> int:
             receipt = batches.receipt(tx, organization_id, batch.id)
             failures = batches.failures(tx, organization_id, batch.id) if batch.failed else []
     print_outcome(batch, receipt, failures, order.out)
+    if order.match is not None and receipt.closed:
+        _report_matches(batch, order.match)
     return _exit_code(batch, interrupted=interrupt.asked.is_set())
 
 
@@ -219,6 +236,25 @@ def _run_key(order: RunOrder, agent: Agent, mapping: Mapping[str, str]) -> str:
     facts = {"agent": agent.id, "version": agent.version, "mapping": dict(mapping), "limit": order.limit}
     digest.update(jsons.dumps_sorted(facts))
     return digest.hexdigest()
+
+
+def _match_spec(order: MatchOrder) -> AgentSpec:
+    """An agent that matches with a file; a changed file is another version of it."""
+    from gristmill.agents.runtimes.match import file_config  # noqa: PLC0415 - only this command needs it
+
+    typer.echo(f"Matching with {order.file.name}: rows are compared all together, then written one by one.", err=True)
+    config = file_config(order.file, key=order.key, threshold=order.threshold, one_to_one=order.one_to_one)
+    values = {"runtime": "match", "config": config, "concurrency": MATCH_CONCURRENCY, "timeout_s": TIMEOUT_S_MAX}
+    name = f"match {order.file.name}"[:200]
+    return AgentSpec(name, {"name": name, **values})
+
+
+def _report_matches(batch: Batch, order: MatchOrder) -> None:
+    """Say how many rows have a match."""
+    told = f"{batch.succeeded:,} rows have a match in {order.file.name}, {batch.empty:,} have none."
+    typer.echo(
+        told + (f" {batch.duplicate:,} equal rows share the outcome of another." if batch.duplicate else ""), err=True
+    )
 
 
 def _report_mapping(mapping: Mapping[str, str], agent: Agent) -> None:

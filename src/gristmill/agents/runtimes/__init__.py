@@ -6,7 +6,7 @@ group `gristmill.runtimes` that loads an instance.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -68,6 +68,9 @@ class RuntimeContext:
     database: Database | None = None
     """For runtimes that read what the agent owns; None where a config is only checked. Every transaction is short and
     never open during a call."""
+    inputs: Callable[[], Iterator[dict[str, Any]]] | None = None
+    """Reads what the agent gets of every row of the batch, for runtimes that must see them all together; in a thread.
+    None outside of a batch."""
 
     def secret(self, secret_ref: str) -> vault.Revealed:
         """The values of a secret, which are noted as used by this agent; not on an event loop.

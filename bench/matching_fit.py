@@ -1,0 +1,342 @@
+"""Fits the scorer of the matching room, and shows what it is worth on sets that it was not fitted to.
+
+    python bench/matching_fit.py                evidence of all tasks -> one fit per set left out -> a table
+    python bench/matching_fit.py --write        also fits on all sets and writes src/gristmill/matching/scorer.json
+
+Needs the public sets beside the project (see matching_tasks.py) and about 20 minutes of one core, most of it for
+finding the evidence, which is kept in a folder (`--cache`) until the code that finds it changes.
+
+The scorer is a sum of small trees (gradient boosting, Friedman 2001) in which all nodes of a level ask the same
+question, and no answer falls with more evidence: that keeps it from learning the habits of a set. Every task weighs
+the same for each set, whatever its size; pairs that nobody judged are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import table
+from matching_tasks import Task, derived, doubled, load, names
+from numpy.typing import NDArray
+
+from gristmill import tables
+from gristmill.matching import matcher as room
+from gristmill.matching.contest import hold
+from gristmill.matching.decide import threshold_of
+from gristmill.matching.matcher import Matcher
+from gristmill.matching.scorer import DEPTH, FILE, Scorer
+from gristmill.matching.table import distinct
+
+Floats = NDArray[np.float64]
+TARGET = Path(__file__).resolve().parents[1] / "src" / "gristmill" / "matching" / FILE
+LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "csv" / "files"
+FALLING = frozenset({"name_unshared", "no_code"})
+"""Evidence that speaks against a match."""
+FREE = frozenset({"rate"})
+"""Facts about the task that speak neither for nor against."""
+BINS = 32
+TREES = 100
+RATE = 0.12
+SHRINK = 30.0
+"""Weight of pairs that a leaf is drawn to zero by."""
+ROWS_SHARE = 0.4
+FEATURES_SHARE = 0.5
+OTHERS_MAX = 2_500
+MATCHES_MAX = 800
+"""Pairs of a task that are used at most."""
+RANKS = 3
+"""Candidates of each row and record that are used: the others are easy."""
+LIST_ROWS = 75
+LIST_WEIGHT = 0.1
+AS_IT_IS_WEIGHT = 2.0
+
+
+@dataclass(slots=True)
+class Sample:
+    """The evidence of one task's pairs."""
+
+    task: Task
+    names: tuple[str, ...]
+    values: Floats
+    """(pairs, evidence) of the pairs that are used."""
+    used: NDArray[np.int64]
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    rows: list[int]
+    """Distinct row -> row of the task; the same for records."""
+    records: list[int]
+
+    @property
+    def group(self) -> str:
+        """What is left out together."""
+        return "lists" if self.task.variant.startswith("doubled") else self.task.name
+
+    def truth(self) -> NDArray[np.bool_]:
+        """Whether each used pair is a match."""
+        pairs = zip(self.i[self.used].tolist(), self.j[self.used].tolist(), strict=True)
+        return np.array([(self.rows[i], self.records[j]) in self.task.truth for i, j in pairs], bool)
+
+    def judged(self) -> NDArray[np.bool_]:
+        """Whether each used pair was judged."""
+        if self.task.judged is None:
+            return np.ones(len(self.used), bool)
+        pairs = zip(self.i[self.used].tolist(), self.j[self.used].tolist(), strict=True)
+        return np.array([(self.rows[i], self.records[j]) in self.task.judged for i, j in pairs], bool)
+
+
+class _Spy:
+    """Stands in for the scorer and keeps the evidence that it is shown."""
+
+    slope = 1.0
+
+    def __init__(self) -> None:
+        self.evidence: dict[str, Floats] = {}
+
+    def log_odds(self, evidence: dict[str, Floats]) -> Floats:
+        self.evidence = evidence
+        return evidence["together"]
+
+
+def sample(task: Task) -> Sample:
+    """The evidence that the room finds in a task."""
+    spy = _Spy()
+    kept, room.scorer = room.scorer, lambda: spy  # type: ignore[assignment]
+    try:
+        matcher = Matcher().prepare(task.right)
+        left = distinct(matcher._left(task.left))
+        scored = matcher._score(left.side, None)
+    finally:
+        room.scorer = kept
+    pairs = scored.pairs
+    known = tuple(spy.evidence)
+    reference = matcher._reference
+    found = Sample(task, known, np.zeros((0, 0)), np.zeros(0, np.int64), pairs.i, pairs.j, left.first, reference.first)
+    near = _ranks(pairs.i, pairs.base) < RANKS
+    near |= _ranks(pairs.j, pairs.base) < RANKS
+    found.used = np.arange(len(pairs.i))
+    found.used = np.flatnonzero(near | found.truth())
+    found.values = np.stack([spy.evidence[name][found.used] for name in known], axis=1)
+    return found
+
+
+def _ranks(group: NDArray[np.int64], score: Floats) -> NDArray[np.int64]:
+    order = np.lexsort((-score, group))
+    starts = np.flatnonzero(np.concatenate([[True], group[order][1:] != group[order][:-1]]))
+    sizes = np.diff(np.append(starts, len(group)))
+    ranks = np.empty(len(group), np.int64)
+    ranks[order] = np.arange(len(group)) - np.repeat(starts, sizes)
+    return ranks
+
+
+def all_tasks() -> Iterator[Task]:
+    """Every set and what is derived of it, and small lists against distorted parts of themselves."""
+    for name in names():
+        yield from (task for task in derived(load(name)) if task.left and task.right)
+    for path in sorted(LISTS.glob("*")):
+        try:
+            rows = [dict(row) for row in tables.read_table(path).rows()]
+        except tables.Unreadable:
+            continue
+        rows = list(
+            {tuple(row.values()): {str(name): str(text) for name, text in row.items()} for row in rows}.values()
+        )
+        if len(rows) >= LIST_ROWS and len(rows[0]) > 1:
+            yield doubled(path.name, rows, 0.5, 0.8)
+            yield doubled(path.name, rows, 0.15, 1.2)
+
+
+# Trees
+
+
+def fit(values: Floats, truth: Floats, weight: Floats, known: Sequence[str], *, seed: int = 0) -> Scorer:
+    """A scorer from pairs with known answers."""
+    signs = [-1 if name in FALLING else 0 if name in FREE else 1 for name in known]
+    bounds = [np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1])) for column in values.T]
+    binned = np.stack([np.searchsorted(cut, column) for cut, column in zip(bounds, values.T, strict=True)], axis=1)
+    binned = binned.astype(np.uint8)
+    dice = np.random.default_rng(seed)
+    weight = weight / weight.mean()
+    share = float(np.clip((weight * truth).sum() / weight.sum(), 1e-3, 1 - 1e-3))
+    bias = float(np.log(share / (1 - share)))
+    odds = np.full(len(truth), bias)
+    trees: list[tuple[list[int], list[float], Floats]] = []
+    for _ in range(TREES):
+        rows = np.flatnonzero(dice.random(len(truth)) < ROWS_SHARE)
+        columns = np.flatnonzero(dice.random(len(known)) < FEATURES_SHARE)
+        chance = 1 / (1 + np.exp(-odds[rows]))
+        slope = weight[rows] * (truth[rows] - chance)
+        curve = weight[rows] * np.maximum(chance * (1 - chance), 1e-3)
+        leaf = np.zeros(len(rows), np.int64)
+        asked: list[int] = []
+        cuts: list[int] = []
+        for level in range(DEPTH):
+            column, cut = _best_question(binned[rows], leaf, slope, curve, columns, bounds, signs, 1 << level)
+            asked.append(column)
+            cuts.append(cut)
+            leaf += (binned[rows, column] > cut).astype(np.int64) << level
+        up = np.bincount(leaf, slope, 1 << DEPTH)
+        width = np.bincount(leaf, curve, 1 << DEPTH)
+        leaves = _ordered(RATE * up / (width + SHRINK), width + 1, [signs[column] for column in asked])
+        trees.append((asked, [float(bounds[column][cut]) for column, cut in zip(asked, cuts, strict=True)], leaves))
+        place = sum(
+            (binned[:, column] > cut).astype(np.int64) << level
+            for level, (column, cut) in enumerate(zip(asked, cuts, strict=True))
+        )
+        odds += leaves[place]
+    features, limits, leaves_of = zip(*trees, strict=True)
+    return Scorer(tuple(known), bias, np.array(features), np.array(limits), np.array(leaves_of), 1.0)
+
+
+def _best_question(
+    binned: NDArray[np.uint8],
+    leaf: NDArray[np.int64],
+    slope: Floats,
+    curve: Floats,
+    columns: NDArray[np.int64],
+    bounds: list[Floats],
+    signs: list[int],
+    leaves: int,
+) -> tuple[int, int]:
+    """The column and cut that explain most over all leaves, none of them against the column's direction."""
+    best = (-1.0, int(columns[0]), 0)
+    for column in columns.tolist():
+        if not len(bounds[column]):
+            continue
+        at = leaf * BINS + binned[:, column]
+        up = np.bincount(at, slope, leaves * BINS).reshape(leaves, BINS).cumsum(axis=1)
+        width = np.bincount(at, curve, leaves * BINS).reshape(leaves, BINS).cumsum(axis=1)
+        low, low_width = up[:, :-1], width[:, :-1]
+        high, high_width = up[:, -1:] - low, width[:, -1:] - low_width
+        gain = low**2 / (low_width + SHRINK) + high**2 / (high_width + SHRINK)
+        if signs[column]:
+            rise = high / (high_width + SHRINK) - low / (low_width + SHRINK)
+            gain = np.where(signs[column] * rise < 0, up[:, -1:] ** 2 / (width[:, -1:] + SHRINK), gain)
+        total = gain.sum(axis=0)[: len(bounds[column])]
+        if total.max() > best[0]:
+            best = (float(total.max()), column, int(total.argmax()))
+    return best[1], best[2]
+
+
+def _ordered(leaves: Floats, weight: Floats, signs: list[int]) -> Floats:
+    """Leaves in which no answer goes against its direction: neighbours that do are replaced by their mean."""
+    leaves = leaves.copy()
+    for _ in range(4 * DEPTH):
+        for level, sign in enumerate(signs):
+            for low in range(len(leaves)):
+                high = low | 1 << level
+                if sign and low != high and sign * (leaves[high] - leaves[low]) < 0:
+                    both = weight[low] + weight[high]
+                    leaves[low] = leaves[high] = (leaves[low] * weight[low] + leaves[high] * weight[high]) / both
+    return leaves
+
+
+def training(samples: Sequence[Sample], without: str | None) -> tuple[Floats, Floats, Floats]:
+    """Values, answers and weights of the pairs of all groups but one."""
+    values: list[Floats] = []
+    truths: list[Floats] = []
+    weights: list[Floats] = []
+    for item in samples:
+        if item.group == without:
+            continue
+        truth, judged = item.truth(), item.judged()
+        matches, others = np.flatnonzero(truth & judged), np.flatnonzero(~truth & judged)
+        few_matches, few_others = _thinned(matches, MATCHES_MAX), _thinned(others, OTHERS_MAX)
+        chosen = np.concatenate([few_matches, few_others])
+        whole = LIST_WEIGHT if item.group == "lists" else AS_IT_IS_WEIGHT if item.task.variant == "as it is" else 1.0
+        whole /= max(len(matches), 0.05 * min(len(item.task.left), len(item.task.right)))
+        values.append(item.values[chosen])
+        truths.append(truth[chosen].astype(np.float64))
+        stands_for = (len(matches) / max(len(few_matches), 1), len(others) / max(len(few_others), 1))
+        weights.append(whole * np.repeat(stands_for, (len(few_matches), len(few_others))))
+    return np.concatenate(values), np.concatenate(truths), np.concatenate(weights)
+
+
+def _thinned(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return rows[:: int(np.ceil(len(rows) / count))] if len(rows) > count else rows
+
+
+# What it is worth
+
+
+def judge(item: Sample, scorer: Scorer) -> tuple[float, float]:
+    """(F1 at the product's own threshold, at the best one) of pairs that are best from both sides."""
+    odds = np.full(len(item.i), -20.0)
+    odds[item.used] = scorer.log_odds(dict(zip(item.names, item.values.T, strict=True)))
+    bound = threshold_of(item.i, item.j, odds, min(len(item.rows), len(item.records)))
+    mutual = np.flatnonzero(hold(item.i, item.j, odds).mutual)
+    mutual = mutual[np.argsort(-odds[mutual], kind="stable")]
+    pairs = [(item.rows[int(item.i[number])], item.records[int(item.j[number])]) for number in mutual]
+    right = np.cumsum([pair in item.task.truth for pair in pairs] or [0])
+    scores = 2 * right / (np.arange(1, len(right) + 1) + max(len(item.task.truth), 1))
+    count = int((odds[mutual] >= bound).sum())
+    return float(scores[count - 1]) if count else 0.0, float(scores.max())
+
+
+def report(samples: Sequence[Sample], scorers: dict[str, Scorer]) -> None:
+    """Print F1 by set and by variant, each by the scorer that does not know the set."""
+    found = {
+        (item.task.name, item.task.variant): judge(item, scorers[item.group]) for item in samples if item.task.truth
+    }
+    lines = [
+        (name, *(f"{found[name, 'as it is'][k]:.3f}" for k in (0, 1)), *_means(found, lambda key, n=name: key[0] == n))
+        for name in names()
+    ]
+    lines.append(("mean", *_means(found, lambda key: key[1] == "as it is"), *_means(found, lambda key: True)))
+    print(table(("left out", "F1", "best threshold", "its variants", "best threshold"), lines))
+    variants = sorted({key[1] for key in found})
+    print(table(("variant", "F1", "best"), [(v, *_means(found, lambda key, v=v: key[1] == v)) for v in variants]))
+
+
+def _means(found: dict[tuple[str, str], tuple[float, float]], which: Any) -> tuple[str, str]:
+    chosen = [value for key, value in found.items() if which(key)]
+    return tuple(f"{np.mean([value[k] for value in chosen]):.3f}" for k in (0, 1))  # type: ignore[return-value]
+
+
+def write(scorer: Scorer) -> None:
+    """Keep the fitted numbers, only of evidence that is asked for."""
+    asked = sorted({int(column) for column in scorer.features.ravel()})
+    place = {column: number for number, column in enumerate(asked)}
+    data = {
+        "names": [scorer.names[column] for column in asked],
+        "bias": round(scorer.bias, 4),
+        "slope": scorer.slope,
+        "features": [[place[int(column)] for column in row] for row in scorer.features],
+        "bounds": [[float(f"{bound:.5g}") for bound in row] for row in scorer.bounds],
+        "leaves": [[round(float(leaf), 4) for leaf in row] for row in scorer.leaves],
+    }
+    TARGET.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(f"wrote {TARGET.name}: {len(scorer.features)} trees, {len(asked)} kinds of evidence")
+
+
+def main() -> None:
+    """Fit and print."""
+    parser = argparse.ArgumentParser(description="Fit the scorer of the matching room.")
+    parser.add_argument("--write", action="store_true", help="write the scorer that is fitted on all sets")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the evidence between runs")
+    options = parser.parse_args()
+    samples: list[Sample] = []
+    for task in all_tasks():
+        kept = options.cache and options.cache / f"{task.name} {task.variant}.pickle".replace("/", "_")
+        if kept and kept.is_file():
+            samples.append(replace(pickle.loads(kept.read_bytes()), task=task))
+        else:
+            samples.append(sample(task))
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_bytes(pickle.dumps(samples[-1]))
+    known = samples[0].names
+    groups = sorted({item.group for item in samples})
+    report(samples, {group: fit(*training(samples, group), known) for group in groups})
+    if options.write:
+        write(fit(*training(samples, None), known))
+
+
+if __name__ == "__main__":
+    main()
