@@ -39,6 +39,7 @@ from gristmill.base.config import Settings, settings
 from gristmill.base.db import Database
 from gristmill.base.migrate import migrate
 from gristmill.engine.postgres import EmbeddedPostgres
+from receiver import Receiver
 from s3_server import NoServer, S3Server
 
 atexit.register(shutil.rmtree, os.environ["GRISTMILL_DATA_DIR"], ignore_errors=True)
@@ -238,6 +239,14 @@ def anyone(base_url: str) -> Iterator[httpx.Client]:
 def agent_server() -> Iterator[AgentServer]:
     """A real HTTP agent."""
     server = AgentServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A real server that takes webhooks and offers a file."""
+    server = Receiver()
     yield server
     server.stop()
 

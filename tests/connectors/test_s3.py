@@ -192,7 +192,7 @@ def test_a_wrong_clock_is_set_right_by_the_servers(s3: S3Server, bucket: str, mo
 
     class Late(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003 - as it is called
             return datetime.fromtimestamp(datetime.now(UTC).timestamp() - 7200, UTC)
 
     monkeypatch.setattr(client, "datetime", Late)

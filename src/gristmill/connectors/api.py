@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from gristmill import agents, events, vault
 from gristmill.base.errors import FieldError, Invalid
@@ -323,6 +324,21 @@ def get_sync(agent_id: Id, connector_id: Id, sync_id: UuidId, call: AnyCall) -> 
     """Its receipt, a line for each object, and the requests and answers worth keeping."""
     _connector(call, agent_id, connector_id)
     return syncs.get_sync(call.tx, call.organization_id, connector_id, sync_id)
+
+
+@router.get(
+    ONE + "/syncs/{sync_id}/file",
+    summary="Download a file that was pushed in",
+    responses={**problem_responses(403, 404), 200: {"content": {"application/octet-stream": {}}}},
+    response_class=Response,
+)
+def download_pushed(agent_id: Id, connector_id: Id, sync_id: UuidId, request: Request) -> Response:
+    """The bytes of a file that was pushed in, also when it could not be read."""
+    with open_call(request) as call:
+        _connector(call, agent_id, connector_id)
+        key = syncs.raw_key(call.tx, call.organization_id, connector_id, sync_id)
+    content = syncs.read_object(key, shared(request).settings)
+    return StreamingResponse(content, media_type="application/octet-stream")
 
 
 @router.post(

@@ -15,7 +15,7 @@ from gristmill.batches.export import file_columns, result_lines
 from gristmill.batches.model import BatchNotFound
 from gristmill.connectors.kinds import KINDS
 from gristmill.connectors.model import CAMEL, StoredConnector
-from gristmill.connectors.push import FORMAT_DEFAULT, result_json
+from gristmill.connectors.push import result_json
 from gristmill.connectors.service import parse_config
 
 SAMPLE_ROWS = 3
@@ -29,7 +29,7 @@ class PushPreview:
 
     destination: str
     format: str
-    """`JSON` in pages for HTTPS."""
+    """To a URL JSON is posted, in pages when it is large."""
     auto_push: bool
     """Whether results of this agent's batches leave by themselves."""
     job_id: UUID | None
@@ -59,7 +59,7 @@ def preview_push(
     """What a push of this batch would send; without one, where it would go."""
     kind = KINDS.get(connector.connector.type)
     place = kind.place(parse_config(kind.Config, connector.config), connector.connector.role)
-    form = connector.connector.format or FORMAT_DEFAULT
+    form = connector.connector.format or kind.push_formats[0]
     columns: list[str] = []
     sample: list[dict[str, Any]] = []
     if batch is not None:

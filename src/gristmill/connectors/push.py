@@ -39,7 +39,6 @@ JITTER = 0.1
 RETRY_AFTER_S_MAX = 86_400.0
 FINAL = frozenset({"http_410", "in_the_way", "egress_refused"})
 """Failures that no further try can mend."""
-FORMAT_DEFAULT = "CSV"
 
 
 class BatchGoesOn(Conflict):
@@ -91,7 +90,7 @@ class Push:
         """Make the pieces and keep them."""
         session, connector = self._session, self._connector
         job = await session.read(lambda tx: load_job(tx, session.context.database, session, connector))
-        form = connector.connector.format or FORMAT_DEFAULT
+        form = connector.connector.format or self._kind.push_formats[0]
 
         def keep(name: str, what: PieceForm, content_type: str, data: Iterable[bytes], rows: int) -> Piece:
             key = f"pushes/{connector.organization_id}/{session.sync_id}/{len(pieces) + 1}"

@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 from pydantic import BaseModel, ValidationError
 
-from gristmill import batches, events, vault
+from gristmill import events, vault
 from gristmill.base.config import Settings
 from gristmill.base.cron import BadCron, Cron
 from gristmill.base.db import Tx
@@ -89,9 +89,9 @@ def prepare(draft: Draft, known: Mapping[str, str] | None, settings: Settings) -
     kind = KINDS.get(draft.type)
     config = parse_config(kind.Config, draft.config)
     _check_schedule(draft, settings)
-    formats = {name.upper() for name in batches.FORMATS} if draft.role == "RESULTS_SINK" else set(FORMATS)
+    formats = kind.push_formats if draft.role == "RESULTS_SINK" else FORMATS
     if draft.format is not None and draft.format not in formats:
-        message = f"must be one of {', '.join(sorted(formats))}"
+        message = f"must be one of {', '.join(formats)}"
         raise Invalid(f"`format` {message}.", errors=(FieldError("format", message),))
     values = known
     if draft.secret is not None:

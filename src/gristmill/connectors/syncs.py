@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 from gristmill import batches
+from gristmill.base.config import Settings
 from gristmill.base.db import Tx
 from gristmill.base.errors import FieldError, Invalid, Malformed
 from gristmill.base.ids import uuid7
+from gristmill.base.objects import CHUNK_BYTES, ObjectStore
 from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
 from gristmill.batches.model import BatchNotFound
 from gristmill.connectors import sync_store
@@ -104,6 +107,26 @@ def get_sync(tx: Tx, organization_id: int, connector_id: int, sync_id: UUID) -> 
     if found is None or found.sync.connector_id != connector_id:
         raise SyncNotFound(f"There is no sync {sync_id} of this connector.")
     return found
+
+
+def raw_key(tx: Tx, organization_id: int, connector_id: int, sync_id: UUID) -> str:
+    """Key of the object with a file that was pushed in. Raises `SyncNotFound` for other syncs."""
+    row = sync_store.find_sync(tx, organization_id, sync_id)
+    if row is None or row["connector_id"] != connector_id or "raw" not in (row["parcel"] or {}):
+        raise SyncNotFound(f"No file was pushed in by a sync {sync_id} of this connector.")
+    return str(row["parcel"]["raw"])
+
+
+def read_object(key: str, settings: Settings) -> Iterator[bytes]:
+    """The bytes of an object, in chunks. Raises `ObjectNotFound` before the first of them."""
+    file = ObjectStore.of(settings).open(key)
+
+    def chunks() -> Iterator[bytes]:
+        with file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    return chunks()
 
 
 def approve(tx: Tx, organization_id: int, sync_id: UUID) -> None:

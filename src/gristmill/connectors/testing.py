@@ -76,7 +76,7 @@ async def _climb(
         key = await remote.climb(ladder, role, landing, write=write)
         if role == "RESULTS_SINK":
             with ladder.rung("destination") as step:
-                form = connector.connector.format or "CSV"
+                form = connector.connector.format or kind.push_formats[0]
                 step.detail = f"Results would go to {kind.place(config, role)}, as {form}."
             return
         if key is not None:

@@ -12,6 +12,7 @@ from gristmill.base.kinds import Family
 from gristmill.connectors.ladder import Ladder
 from gristmill.connectors.model import Entry, Found, Role
 from gristmill.connectors.remote import Door, Fetched, Job, Keep, Landing, Piece, Trail
+from gristmill.inventory import Format
 
 
 class Remote(Protocol):
@@ -78,6 +79,11 @@ class ConnectorKind(Protocol):
     @property
     def secret_values(self) -> Mapping[str, str]:
         """Names of the values that a secret may have, with their meaning."""
+        ...
+
+    @property
+    def push_formats(self) -> tuple[Format, ...]:
+        """What results can be written as; the first unless the connector says otherwise."""
         ...
 
     def check(self, config: BaseModel, role: Role, secret: Mapping[str, str] | None, door: Door) -> None:

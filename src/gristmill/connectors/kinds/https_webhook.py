@@ -34,6 +34,7 @@ from gristmill.connectors.remote import (
     TooBig,
     Trail,
 )
+from gristmill.inventory import Format
 from gristmill.vault.credentials import DEFAULT_HEADER, Scheme, auth_headers
 
 CONNECTIONS = 4
@@ -289,6 +290,7 @@ class HttpsWebhook:
     title = "HTTPS"
     summary = "A file at a URL, files that are pushed in, and results that are posted."
     Config = HttpsConfig
+    push_formats: tuple[Format, ...] = ("JSON",)
     secret_values: Mapping[str, str] = {
         "token": "For Bearer.",
         "username": "For Basic.",

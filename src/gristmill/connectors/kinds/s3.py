@@ -22,6 +22,7 @@ from gristmill.connectors.remote import Door, Fetched, Job, Keep, Landing, Objec
 from gristmill.connectors.s3 import Keys, Listed, S3Client, S3Error, Target
 from gristmill.connectors.s3.reading import Version, read_object
 from gristmill.connectors.s3.writing import write_once
+from gristmill.inventory import FORMATS
 
 CONNECTIONS = 24
 SAMPLE_BYTES = 4 * 1024**2
@@ -248,6 +249,7 @@ class S3:
     title = "S3 bucket"
     summary = "Files under a prefix of an S3 bucket, or of any store that speaks S3's API."
     Config = S3Config
+    push_formats = FORMATS
     secret_values: Mapping[str, str] = {
         "accessKeyId": "Id of an access key.",
         "secretAccessKey": "Its secret.",
