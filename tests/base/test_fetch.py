@@ -19,7 +19,9 @@ from gristmill.base.fetch import (
     BodyTooLarge,
     Egress,
     EgressRefused,
+    HeaderRefused,
     TooMuchSent,
+    check_headers,
     http_session,
     look_up,
     reason,
@@ -309,6 +311,20 @@ def test_names_are_looked_up_as_this_machine_does() -> None:
     assert "127.0.0.1" in asyncio.run(look_up("localhost", 80))
     with pytest.raises(OSError, match=r"."):
         asyncio.run(look_up("no-such-host.invalid", 80))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "intranet"}, {"content-length": "5"}, {"Transfer-Encoding": "chunked"}, {"Connection": "close"},
+        {"X-A": "b\r\nX-C: d"}, {"X A": "b"}, {"": "b"}, {"X-A": "é"}, {"Expect": "100-continue"}, {"Upgrade": "h2c"},
+    ],
+)  # fmt: skip
+def test_headers_that_frame_a_message_are_not_for_users(headers: dict[str, str]) -> None:
+    with pytest.raises(HeaderRefused) as caught:
+        check_headers(headers, "config.headers")
+    assert caught.value.errors[0].field.startswith("config.headers")
+    check_headers({"X-Team": "ops\tand more", "Authorization": "Bearer x"}, "config.headers")
 
 
 def test_calls_at_the_same_time_share_one_lookup(server: Server) -> None:

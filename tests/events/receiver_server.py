@@ -92,7 +92,7 @@ class Receiver:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
-        if answer in {"echo", "echo-500"}:
+        if answer in ("echo", "echo-500"):
             text = jsons.dumps({"url": str(request.url), "headers": headers, "body": body.decode("utf-8", "replace")})
             return web.Response(status=500 if answer == "echo-500" else 200, body=text)
         if answer == "drip":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import re
 import socket
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gristmill.base.egress import Egress, EgressRefused
-from gristmill.base.errors import Error
+from gristmill.base.errors import Error, FieldError, Invalid
 
 CONNECTIONS_MAX = 1000
 CONNECT_S_MAX = 10.0
@@ -38,6 +39,10 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 KEPT_HEADERS = frozenset({"accept", "accept-encoding", "accept-language", "user-agent", "range", "if-none-match",
                           "if-modified-since"})  # fmt: skip
 """What another host gets to see after a redirect: no credentials, whatever header they are in."""
+FRAMING_HEADERS = frozenset({"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization",
+                             "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})  # fmt: skip
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_HEADER_UNSAFE = re.compile(r"[^\t\x20-\x7e]")
 PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _INFLATE_EITHER = 47
 """Window bits that let zlib tell gzip and zlib by their headers."""
@@ -46,6 +51,23 @@ Lookup = Callable[[str, int], Awaitable[list[str]]]
 """Answers all addresses of a host, for a port. Raises `OSError`."""
 
 _lookups = ThreadPoolExecutor(LOOKUP_THREADS_MAX, thread_name_prefix="lookup")
+
+
+class HeaderRefused(Invalid):
+    """A header can't be sent, or is not for users to set."""
+
+
+def check_headers(headers: Mapping[str, str], field: str) -> None:
+    """Judge headers that a user set. Raises `HeaderRefused` that names the first wrong one, as part of `field`.
+
+    What frames a message is ours: a wrong length would let one request swallow the next on the same connection, which
+    may be another tenant's.
+    """
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or _HEADER_UNSAFE.search(value) or name.lower() in FRAMING_HEADERS:
+            what = "is set by Gristmill" if name.lower() in FRAMING_HEADERS else "can't be sent"
+            where = FieldError(f"{field}.{name[:60]}", what)
+            raise HeaderRefused(f"The header `{name[:60]}` {what}.", errors=(where,))
 
 
 class BodyTooLarge(Error):

@@ -46,6 +46,8 @@ class Lane:
     secret_id: UUID | None
     secret_version: int | None
     ordered: bool
+    failing: bool
+    """Whether the last attempt failed."""
     owed: list[Owed]
 
 
@@ -81,8 +83,8 @@ def wake_receivers(tx: Tx) -> int:
     One whose first delivery waits for its next attempt stays as it is: in order, the new one waits behind it.
     """
     rows = tx.tuples(
-        "DELETE FROM receiver_wake WHERE id IN (SELECT id FROM receiver_wake ORDER BY id LIMIT %s"
-        " FOR UPDATE SKIP LOCKED) RETURNING receiver_id",
+        "WITH taken AS MATERIALIZED (SELECT id FROM receiver_wake ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"
+        " DELETE FROM receiver_wake WHERE id IN (SELECT id FROM taken) RETURNING receiver_id",
         (WAKES_MAX,),
     )
     if rows:
@@ -96,15 +98,19 @@ def wake_receivers(tx: Tx) -> int:
     return len(rows)
 
 
-def claim_lanes(tx: Tx, worker_id: UUID, *, limit: int, owed_max: int) -> list[Lane]:
-    """Take receivers that are due and that nobody sends to, with their next deliveries."""
+def claim_lanes(tx: Tx, worker_id: UUID, *, limit: int, owed_max: int, failing: bool | None = None) -> list[Lane]:
+    """Take receivers that are due and that nobody sends to, with their next deliveries.
+
+    `failing`: only those whose last attempt failed, or only those whose did not.
+    """
     rows = tx.rows(
-        "UPDATE receiver r SET worker_id = %(worker)s, due_at = NULL WHERE id IN (SELECT id FROM receiver"
-        " WHERE due_at <= now() AND worker_id IS NULL AND status = 'active' ORDER BY due_at LIMIT %(limit)s"
-        " FOR NO KEY UPDATE SKIP LOCKED)"
+        "WITH due AS MATERIALIZED (SELECT id FROM receiver WHERE due_at <= now() AND worker_id IS NULL"
+        " AND status = 'active' AND (%(failing)s::boolean IS NULL OR (failures > 0) = %(failing)s)"
+        " ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED)"
+        " UPDATE receiver r SET worker_id = %(worker)s, due_at = NULL WHERE id IN (SELECT id FROM due)"
         " RETURNING id AS receiver_id, organization_id, agent_id, form, kind, config, secret_id, ordered,"
-        " (SELECT version FROM secret s WHERE s.id = r.secret_id) AS secret_version",
-        {"worker": worker_id, "limit": limit},
+        " failures > 0 AS failing, (SELECT version FROM secret s WHERE s.id = r.secret_id) AS secret_version",
+        {"worker": worker_id, "limit": limit, "failing": failing},
     )
     lanes = {row["receiver_id"]: Lane(**row, owed=[]) for row in rows}
     if lanes:

@@ -39,8 +39,12 @@ log = get_log("events")
 
 LOOK_S = 0.1
 """How often a dispatcher looks for lanes that are due."""
+IDLE_S, IDLE_LOOK_S = 10.0, 0.25
+"""When nothing was due for so long, it looks less often."""
 LANES_MAX = 500
 """Lanes of one worker at a time."""
+FAILING_MAX = 400
+"""Of these, lanes whose last attempt failed: there is always room for one that is well."""
 OWED_MAX = 50
 """Deliveries taken with a lane; the lane is released after them, so that no receiver keeps others waiting."""
 LANE_S_MAX = 30.0
@@ -107,6 +111,7 @@ class Dispatcher:
         self._secrets: OrderedDict[UUID, Opened] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reconcile_at = 0.0
+        self._busy_at = 0.0
 
     async def run(self) -> None:
         """Claim and send until the worker drains; then finish what is under way and save it."""
@@ -114,7 +119,8 @@ class Dispatcher:
         try:
             while not self._context.stopping.is_set():
                 await self._look()
-                await self._pause(LOOK_S)
+                idle = time.monotonic() - self._busy_at > IDLE_S
+                await self._pause(IDLE_LOOK_S if idle else LOOK_S)
         finally:
             for held in self._held.values():
                 held.halted = True
@@ -133,13 +139,22 @@ class Dispatcher:
         room = LANES_MAX - len(self._held)
         if room <= 0:
             return
+        failing = sum(held.lane.failing for held in self._held.values())
         reconcile = time.monotonic() >= self._reconcile_at
 
         def take(tx: Tx) -> list[Lane]:
             if reconcile:
                 delivery_store.release_unknown(tx, self._context.worker_id, list(self._held))
             delivery_store.wake_receivers(tx)
-            return delivery_store.claim_lanes(tx, self._context.worker_id, limit=room, owed_max=OWED_MAX)
+            lanes = delivery_store.claim_lanes(
+                tx, self._context.worker_id, limit=room, owed_max=OWED_MAX, failing=False
+            )
+            for_failing = min(room - len(lanes), FAILING_MAX - failing)
+            if for_failing > 0:
+                lanes += delivery_store.claim_lanes(
+                    tx, self._context.worker_id, limit=for_failing, owed_max=OWED_MAX, failing=True
+                )
+            return lanes
 
         lanes = await self._transact(take)
         if lanes is None:
@@ -148,6 +163,8 @@ class Dispatcher:
             return
         if reconcile:
             self._reconcile_at = time.monotonic() + RECONCILE_S
+        if lanes:
+            self._busy_at = time.monotonic()
         for lane in lanes:
             held = Held(lane)
             self._held[lane.receiver_id] = held

@@ -22,7 +22,7 @@ from gristmill.agents.runtimes import RowCall, RowFunction, RowResult, RuntimeCo
 from gristmill.base import jsons
 from gristmill.base.conceal import HIDDEN, conceal
 from gristmill.base.errors import Error, FieldError, Invalid, PluginError
-from gristmill.base.fetch import Egress, http_session, request, retry_after_s
+from gristmill.base.fetch import Egress, check_headers, http_session, request, retry_after_s
 from gristmill.base.money import parse_usd
 from gristmill.vault import Revealed
 from gristmill.vault.credentials import DEFAULT_HEADER, Scheme, auth_headers
@@ -84,9 +84,8 @@ class HttpRuntime:
                 "Set `secret_ref` or `bearer_env`, not both.",
                 errors=(FieldError("config.bearer_env", "must be absent beside `secret_ref`"),),
             )
-        for name, value in {**config.headers, config.auth_header: ""}.items():
-            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
-                raise Invalid(f"`{name[:60]}` is not a header that can be sent.")
+        check_headers(config.headers, "config.headers")
+        check_headers({config.auth_header: ""}, "config.auth_header")
 
     def provider_key(self, config: Config) -> str:
         """Scheme, host and port: what a 429 speaks for."""

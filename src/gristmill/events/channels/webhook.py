@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -12,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from gristmill.base.config import Settings
 from gristmill.base.egress import Egress
 from gristmill.base.errors import FieldError, Invalid
+from gristmill.base.fetch import check_headers
 from gristmill.base.signing import BadKey, shared_bytes, signed_headers
 from gristmill.events.channels import Tools
 from gristmill.events.model import URL_CHARS_MAX, Message, Sent
 from gristmill.events.posting import post
 
 HEADERS_MAX = 20
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 class Config(BaseModel):
@@ -45,12 +44,7 @@ class WebhookChannel:
     def check(self, config: Config, secret: Mapping[str, str], settings: Settings) -> None:
         """Refuse URLs that the egress guard would refuse, headers that can't be sent, keys that can't sign."""
         Egress.of(settings.egress_allow).check_url(config.url)
-        for name, value in config.headers.items():
-            if not _HEADER.fullmatch(name) or not value.isprintable() or not value.isascii():
-                raise Invalid(
-                    f"`{name[:60]}` is not a header that can be sent.",
-                    errors=(FieldError(f"config.headers.{name[:60]}", "can't be sent"),),
-                )
+        check_headers(config.headers, "config.headers")
         try:
             shared_bytes(secret["key"])
         except BadKey as error:
@@ -58,13 +52,14 @@ class WebhookChannel:
 
     async def send(self, message: Message, config: Config, secrets: Sequence[Mapping[str, str]], tools: Tools) -> Sent:
         """2xx is a success, whatever comes after the status. Redirects are not followed."""
-        headers = {
-            **config.headers,
+        ours = {
             "Content-Type": "application/json",
             "User-Agent": "gristmill",
             **signed_headers([secret["key"] for secret in secrets], message.id, int(time.time()), message.body),
         }
-        return await post(config.url, headers, message.body, tools)
+        taken = {name.lower() for name in ours}
+        theirs = {name: value for name, value in config.headers.items() if name.lower() not in taken}
+        return await post(config.url, {**theirs, **ours}, message.body, tools)
 
 
 PLUGIN = WebhookChannel()
