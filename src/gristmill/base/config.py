@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     row_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's input, as JSON.")
     result_bytes_max: int = Field(1024**2, ge=256, description="Most bytes of one row's result, as JSON.")
     source_csv_bytes_max: int = Field(5 * 1024**2, ge=1024, description="Most bytes of the text of a CSV source.")
+    inspect_body_bytes_max: int = Field(
+        512 * 1024**2, ge=1024, description="Most bytes of a file that is only looked at."
+    )
     source_rows_max: int = Field(1_000_000, ge=1, description="Most rows read from a Postgres source.")
     source_timeout_s: float = Field(60.0, gt=0, le=3600, description="Time limit of a Postgres source's query.")
     source_env_keys: str = Field(

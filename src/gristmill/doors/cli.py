@@ -154,6 +154,19 @@ def run(
     raise typer.Exit(run_file(order))
 
 
+@app.command("inspect", epilog="Example: `gristmill inspect leads.csv --rows 5`")
+def inspect_table(
+    file: Annotated[Path, typer.Argument(help="A file of any format that is read.", exists=True, dir_okay=False)],
+    rows: Annotated[int, typer.Option(min=0, max=100, help="Rows to show.")] = 5,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook, or file of an archive.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show how a file is read: dialect, columns, first rows, what is no row, and the receipt."""
+    from gristmill.doors.inspect import inspect_file  # noqa: PLC0415 - keeps --help quick
+
+    inspect_file(file, rows=rows, sheet=sheet, as_json=as_json)
+
+
 @app.command("map", epilog="Example: `gristmill map leads.csv --fields agent:clean-contacts`")
 def map_columns(
     file: Annotated[Path, typer.Argument(help="A file of any format that is read.", exists=True, dir_okay=False)],

@@ -33,6 +33,7 @@ from gristmill.inventory.api import router as inventory_router
 from gristmill.ledger.api import router as ledger_router
 from gristmill.mapping.api import router as mapping_router
 from gristmill.sources.api import router as sources_router
+from gristmill.sources.inspection.api import router as inspection_router
 from gristmill.vault.api import router as vault_router
 
 THREADS = 64
@@ -75,6 +76,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
         agents_router,
         datasets_router,
         sources_router,
+        inspection_router,
         mapping_router,
         identity_router,
         events_router,
