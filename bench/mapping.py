@@ -24,6 +24,7 @@ from gristmill.base.errors import Error
 from gristmill.mapping import SAMPLE_ROWS, header_rules, headings, propose_for_rows
 from gristmill.mapping.evidence import decide
 from gristmill.mapping.obvious import PLAIN
+from gristmill.mapping.sheet import read_sheet
 from gristmill.mapping.variants import variants
 from gristmill.mapping.words import Lexicon, all_header_words
 from gristmill.tables import read_table
@@ -51,7 +52,7 @@ def gristmill(header: Sequence[str] | None, rows: Sequence[Sequence[str]], width
         found = propose_for_rows(header, rows)
         fields = {name: list(item.columns) or None for name, item in found.fields.items()}
         return {"map": fields, "variants": list(found.variants)}
-    decision = decide(header, rows, width)
+    decision = decide(read_sheet(header, rows, width))
     fields = {name: list(item.columns) if item else None for name, item in decision.choice.items()}
     used = {index for columns in fields.values() for index in columns or ()}
     return {"map": fields, "variants": list(variants(decision.sheet, used))}

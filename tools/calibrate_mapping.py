@@ -25,6 +25,7 @@ from gristmill.base.errors import Error
 from gristmill.mapping import confidence, header_rules, headings
 from gristmill.mapping.evidence import decide
 from gristmill.mapping.propose import SAMPLE_ROWS
+from gristmill.mapping.sheet import read_sheet
 from gristmill.mapping.words import Lexicon, all_header_words
 from gristmill.tables import read_table
 
@@ -80,12 +81,12 @@ def points(folder: Path) -> list[Point]:
         header_rules.lexicon = lambda lexicon=lexicon: lexicon
         headings.read_header.cache_clear()
         for case, header, rows, width, family in tables:
-            decision = decide(header, rows, width)
+            decision = decide(read_sheet(header, rows, width))
             for name, chosen in decision.choice.items():
                 right = (chosen.columns if chosen else ()) in answers(case, name)
                 second = confidence.runner_up(name, decision.choice, decision.candidates)
                 if chosen:
-                    values = confidence.features(chosen, second, decision.sheet)
+                    values = confidence.features(chosen, second)
                     found.append(Point("chosen", values, right, family))
                 else:
                     found.append(Point("empty", confidence.empty_features(second), right, family))

@@ -99,8 +99,7 @@ def rank(facts: Facts) -> float:
 def repeated(sheet: Sheet, facts: Facts) -> float:
     """Points lost by a column whose header stood before."""
     text = facts.heading.text.strip()
-    before = (other for other in sheet.columns[: facts.index] if text and other.heading.text.strip() == text)
-    return REPEATED if any(other.profile.filled for other in before) else 0.0
+    return REPEATED if text and sheet.firsts.get(text, facts.index) < facts.index else 0.0
 
 
 def around(sheet: Sheet, facts: Facts, name: str) -> float:
@@ -154,7 +153,7 @@ def _is_beside_street(sheet: Sheet, facts: Facts) -> bool:
 
 def _is_house_number(sheet: Sheet, facts: Facts) -> bool:
     """Whether a bare number, or a building that is numbered, belongs to the street beside it."""
-    steps = [street.index - facts.index for street in sheet.of("street", "address")]
     if "housenumber" in facts.said and facts.values_score("housenumber") >= 0:
-        return any(abs(step) <= BESIDE for step in steps)
-    return facts.kind == "building" and facts.profile["house_number"] > MOST and 1 in steps
+        return any(abs(street.index - facts.index) <= BESIDE for street in sheet.of("street", "address"))
+    numbered = facts.kind == "building" and facts.profile["house_number"] > MOST
+    return numbered and any(street.index == facts.index + 1 for street in sheet.of("street", "address"))

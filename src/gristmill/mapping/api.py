@@ -18,7 +18,7 @@ from gristmill.identity.api import AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.mapping import service
 from gristmill.mapping.fields import LEAD, wanted
 from gristmill.mapping.llm import model_of
-from gristmill.mapping.model import Mapping, StoredMapping
+from gristmill.mapping.model import Mapping, MappingNotFound, StoredMapping
 from gristmill.mapping.propose import propose_mapping
 from gristmill.tables import read_table
 
@@ -140,6 +140,8 @@ def _admit(request: Request) -> None:
 def _propose(request: Request, once: Once, body: MappingPropose, file: bytes) -> Response:
     table = read_table(file)
     with open_call(request) as call:
+        if body.agent_id is None:
+            body.agent_id = call.actor.agent_id
         fields = _fields(call, body)
         memory = service.recall(call.tx, call.organization_id, table.fingerprint, fields, agent_id=body.agent_id)
     model = model_of(shared(request).settings, row_limit=body.row_limit) if body.use_model else None
@@ -244,9 +246,16 @@ def get_mapping(
     agent_id: AgentId = None,
     fieldset: Annotated[str, Query(max_length=64, description="As the proposal says it.")] = LEAD,
 ) -> StoredMapping:
-    """The newest version for tables with these headers: the agent's, or the organization's where it has none."""
+    """The newest version for tables with these headers: the agent's, or the organization's where it has none.
+
+    A key that is limited to one agent sees that agent's only.
+    """
     _may_use(call, agent_id)
-    return service.get(call.tx, call.organization_id, fingerprint, fieldset, agent_id=agent_id)
+    own = call.actor.agent_id
+    found = service.get(call.tx, call.organization_id, fingerprint, fieldset, agent_id=agent_id or own)
+    if own is not None and found.agent_id != own:
+        raise MappingNotFound
+    return found
 
 
 @router.put("/{fingerprint}", summary="Edit a mapping", responses=problem_responses(403, 404, 409))

@@ -13,6 +13,8 @@ from gristmill.mapping.candidates import THRESHOLD, Candidate
 KEPT_MAX = 6
 """Candidates of a field that are tried."""
 
+STEPS_MAX = 50_000
+"""Steps after which the best choice until then is taken: many fields may want the same columns."""
 ROUNDING = 1e-9
 """Sums of the same points in another order are equal."""
 
@@ -41,9 +43,12 @@ def best(candidates: Mapping[str, Sequence[Candidate]], penalty: Penalty) -> tup
     record: tuple[float, list[Candidate | None]] = (-1.0, [None] * len(fields))
     chosen: list[Candidate | None] = [None] * len(fields)
 
+    steps = 0
+
     def search(at: int, points: float, taken: frozenset[int]) -> None:
-        nonlocal record
-        if points + bound[at] <= record[0] + ROUNDING:
+        nonlocal record, steps
+        steps += 1
+        if points + bound[at] <= record[0] + ROUNDING or (steps > STEPS_MAX and record[0] >= 0):
             return
         if at == len(fields):
             record = (points, list(chosen))

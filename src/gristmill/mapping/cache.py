@@ -5,13 +5,13 @@ A person's edit is used for ever, whatever the values; a proposal only while the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from gristmill.mapping.judges import MOST
 from gristmill.mapping.model import Mapping
-from gristmill.mapping.sheet import Facts, read_sheet
+from gristmill.mapping.sheet import Facts
 
 EMPTY = "-"
 LETTERS = (("email", "e"), ("url", "u"), ("date", "d"), ("phone_formatted", "p"), ("number", "n"), ("phone", "p"))
@@ -46,10 +46,10 @@ class Memory:
         return self.entries.get((fingerprint, fieldset))
 
 
-def recall(cache: Cache, fingerprint: str, fieldset: str, shapes: str) -> Remembered | None:
-    """What is remembered and may be used for values of these shapes."""
+def recall(cache: Cache, fingerprint: str, fieldset: str, shapes: str, width: int) -> Remembered | None:
+    """What is remembered and may be used for so many columns with values of these shapes."""
     found = cache.find(fingerprint, fieldset)
-    if found is None or len(found.mapping.columns) != len(shapes):
+    if found is None or len(found.mapping.columns) != width:
         return None
     return found if found.edited or alike(found.mapping.shapes, shapes) else None
 
@@ -57,11 +57,6 @@ def recall(cache: Cache, fingerprint: str, fieldset: str, shapes: str) -> Rememb
 def signature(columns: Iterable[Facts]) -> str:
     """One letter for each column: what its values look like."""
     return "".join(map(_letter, columns))
-
-
-def signature_of(rows: Sequence[Sequence[str]], width: int) -> str:
-    """The same from the rows."""
-    return signature(read_sheet(None, rows, width).columns)
 
 
 def alike(one: str, other: str) -> bool:

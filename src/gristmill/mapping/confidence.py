@@ -1,8 +1,8 @@
 """How often a choice like this one is right.
 
-A logistic curve over how far the choice is above the threshold, how far above the next best columns, and whether a
-header says so. Its weights are fitted by `tools/calibrate_mapping.py` to real tables, read with a part of the known
-words left out: what is unsure about the next table are the words that nobody has put into the lists yet.
+A logistic curve over how far the choice is above the threshold and how far above the next best columns. Its weights are
+fitted by `tools/calibrate_mapping.py` to real tables, read with a part of the known words left out: what is unsure about
+the next table are the words that nobody has put into the lists yet.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from importlib import resources
 from gristmill.base import jsons
 from gristmill.mapping.assign import Choice
 from gristmill.mapping.candidates import THRESHOLD, Candidate
-from gristmill.mapping.sheet import Sheet
 
 POINTS_MAX = 3.0
 """Points beyond this add nothing."""
 DIGITS = 3
 
 
-def features(candidate: Candidate, second: Candidate | None, sheet: Sheet) -> list[float]:
-    """What the confidence of a choice depends on: constant, gain, lead, and share of columns with a telling header."""
+def features(candidate: Candidate, second: Candidate | None) -> list[float]:
+    """What the confidence of a choice depends on: constant, gain and lead."""
     gain = min(POINTS_MAX, candidate.score - THRESHOLD)
     lead = min(POINTS_MAX, candidate.score - max(second.score if second else 0.0, THRESHOLD - 1))
-    named = sum(not sheet.columns[index].nameless for index in candidate.columns) / len(candidate.columns)
-    return [1.0, gain, lead, named]
+    return [1.0, gain, lead]
 
 
 def empty_features(best: Candidate | None) -> list[float]:
@@ -35,9 +33,9 @@ def empty_features(best: Candidate | None) -> list[float]:
     return [1.0, min(POINTS_MAX, THRESHOLD - best.score) if best else POINTS_MAX]
 
 
-def chosen(candidate: Candidate, second: Candidate | None, sheet: Sheet) -> float:
+def chosen(candidate: Candidate, second: Candidate | None) -> float:
     """Confidence of a choice."""
-    return _curve("chosen", features(candidate, second, sheet))
+    return _curve("chosen", features(candidate, second))
 
 
 def left_empty(best: Candidate | None) -> float:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gristmill.mapping import addresses, identifiers, labels, people, phones, streets
 from gristmill.mapping.assign import Choice, best
 from gristmill.mapping.candidates import Candidate
-from gristmill.mapping.sheet import Scope, Sheet, read_sheet
+from gristmill.mapping.sheet import Scope, Sheet
 
 ADDRESS_FIELDS = ("street", "city", "state", "zip")
 APART = 1.6
 """Points lost by a column that belongs to another address."""
+SCOPES_MAX = 30
 SECOND = 0.05
 """number2 counts a little less, so that the better phone becomes number1."""
 
@@ -27,17 +28,16 @@ class Decision:
     points: float
 
 
-def look(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int) -> Sheet:
-    """The columns with all that headers, values and neighbours say."""
-    sheet = read_sheet(headers, rows, width)
+def look(sheet: Sheet) -> Sheet:
+    """The columns with what neighbours say too."""
     for in_context in (labels.in_context, identifiers.in_context, people.in_context, addresses.in_context):
         sheet = in_context(sheet)
     return sheet
 
 
-def decide(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int) -> Decision:
+def decide(sheet: Sheet) -> Decision:
     """The best mapping of columns to lead fields by the columns alone."""
-    sheet = look(headers, rows, width)
+    sheet = look(sheet)
     found = {
         "company": people.companies(sheet),
         "dm_name": people.people(sheet),
@@ -47,10 +47,18 @@ def decide(headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: 
         "number2": [Candidate(c.columns, c.score - SECOND, c.reasons, c.scope) for c in phones.candidates(sheet)],
         "contact_id": identifiers.candidates(sheet),
     }
-    scopes = {candidate.scope for name in ADDRESS_FIELDS for candidate in found[name]} or {Scope()}
-    results = [(*best(found, _apart(scope)), scope) for scope in sorted(scopes, key=lambda s: (s.category, s.words))]
-    points, choice, _ = max(results, key=lambda result: result[0])
+    points, choice = max((best(found, _apart(scope)) for scope in _scopes(found)), key=lambda result: result[0])
     return Decision(sheet, _in_order(choice), found, points)
+
+
+def _scopes(found: Mapping[str, Sequence[Candidate]]) -> list[Scope]:
+    """Whose address it may be: those with the best columns."""
+    points: dict[Scope, float] = {}
+    for name in ADDRESS_FIELDS:
+        for candidate in found[name]:
+            points[candidate.scope] = max(points.get(candidate.scope, 0.0), candidate.score)
+    kept = sorted(points, key=lambda scope: (-points[scope], scope.category, scope.words))[:SCOPES_MAX]
+    return sorted(kept, key=lambda scope: (scope.category, scope.words)) or [Scope()]
 
 
 def _apart(scope: Scope):  # noqa: ANN202

@@ -12,6 +12,7 @@ from gristmill.base import jsons
 from gristmill.mapping.model import Field, UnknownFields, fields_from_json
 
 LEAD = "lead"
+FIELDS_MAX = 500
 LEAD_FIELDS = (
     Field("contact_id", description="The source's own id of the lead."),
     Field("company", description="Operating or trade name."),
@@ -70,6 +71,8 @@ def wanted(fields: Fields) -> tuple[str, tuple[Field, ...]]:
             for item in fields
         ]
         found = fields_from_json(listed)
+    if len(found) > FIELDS_MAX:
+        raise UnknownFields(f"There are {len(found)} fields; {FIELDS_MAX} are the most.")
     names = [item.name for item in found]
     if len(set(names)) != len(names):
         raise UnknownFields("Two fields have the same name.")

@@ -24,6 +24,8 @@ WORDS = 3.4
 """Points of a column whose header has all the words of the field's name and no other."""
 ALIKE = 0.5
 """Share of words from which on two names are about the same."""
+SPELLING = 1.0
+"""Points more when the name is the very same, not only one of the same meaning."""
 SCOPE = 1.2
 """Points lost by a column of another person or address than the field names."""
 WRONG_TYPE = -3.0
@@ -53,11 +55,9 @@ CONTAINED, CONTAINED_CHARS_MIN = 0.6, 5
 """Words in common, as a share, of a name that contains the other one; shorter ones are contained by chance."""
 
 
-def decide_any(
-    headers: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int, fields: Sequence[Field]
-) -> Decision:
+def decide_any(sheet: Sheet, fields: Sequence[Field]) -> Decision:
     """The best mapping of columns to any fields."""
-    sheet = look(headers, rows, width)
+    sheet = look(sheet)
     lead = _lead_candidates(sheet)
     found = {item.name: _candidates(item, sheet, lead) for item in fields}
     points, choice = best(found, lambda _name, _candidate: 0.0)
@@ -81,8 +81,8 @@ def _lead_candidates(sheet: Sheet) -> dict[str, list[Candidate]]:
 
 
 def _candidates(item: Field, sheet: Sheet, lead: dict[str, list[Candidate]]) -> list[Candidate]:
-    wanted = read_header(item.name)
-    kind = FORMATS.get(item.format) or wanted.kind or _described(item)
+    wanted = _wanted(item)
+    kind = FORMATS.get(item.format) or wanted.kind
     found: dict[tuple[int, ...], Candidate] = {}
     whole = kind in lead and not (wanted.scope and kind not in {"company", "person"}) and not wanted.ordinal
     usual = [_typed(item, candidate, sheet) for candidate in lead[kind]] if whole else []
@@ -94,10 +94,13 @@ def _candidates(item: Field, sheet: Sheet, lead: dict[str, list[Candidate]]) -> 
     return list(found.values())
 
 
-def _described(item: Field) -> str:
-    """The kind that a short description names, when the name says nothing."""
-    short = item.description and len(item.description) <= DESCRIPTION_CHARS_MAX
-    return read_header(item.description).kind if short else ""
+def _wanted(item: Field) -> Heading:
+    """What the name says, or a short description when the name says nothing."""
+    named = read_header(item.name)
+    if named.kind or not 0 < len(item.description) <= DESCRIPTION_CHARS_MAX:
+        return named
+    described = read_header(item.description)
+    return described if described.kind else named
 
 
 def _typed(item: Field, candidate: Candidate, sheet: Sheet) -> Candidate:
@@ -124,6 +127,7 @@ def _by_words(item: Field, wanted: Heading, kind: str, facts: Facts) -> Candidat
             if kind in NARROW:
                 other = OTHER_KIND if facts.said and kind not in facts.said else 0.0
                 points, reasons = max((points + other, reasons), (alike, [*reasons, f"it holds {kind}"]))
+    points += SPELLING * (plain(item.name) == plain(facts.heading.text))
     wrong = _type_points(item, facts)
     if wrong:
         reasons.append(f"its values are no {item.type}")

@@ -95,6 +95,7 @@ def _company(p: Profile) -> float:
     return (
         1.3 * p["company"] + 0.5 * p.unique + 0.2 - 1.6 * other - 2.0 * numbers - 1.2 * p["long"] - 0.9 * p["person"]
         - 0.8 * p["full_address"] - 0.5 * p["upper_code"] - 0.8 * p["code"]
+        - 0.8 * p["lower"]
     )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ PAIRED = 0.5
 """First and last name are preferred to one column with both."""
 BESIDE = 2
 """Columns within which two names are one person's."""
+PAIRS_MAX = 50
+"""First names for which a last name is looked for."""
 BUSINESSES = 0.2
 """Share of business names from which on a column does not hold people."""
 
@@ -104,10 +106,11 @@ def people(sheet: Sheet) -> list[Candidate]:
 
 
 def _pairs(sheet: Sheet) -> Iterator[Candidate]:
-    for first in sheet.columns:
-        if first.score("first") < LIKELY:
-            continue
-        lasts = [last for last in sheet.columns if last.index != first.index and _may_be_last(last, first)]
+    named = [facts for facts in sheet.columns if not facts.nameless and facts.score("last") > LIKELY]
+    for first in [facts for facts in sheet.columns if facts.score("first") >= LIKELY][:PAIRS_MAX]:
+        beside = sheet.columns[first.index + 1 : first.index + 1 + BESIDE] if first.nameless else ()
+        lasts = [*named, *(last for last in beside if last.nameless and _may_be_last(last))]
+        lasts = [last for last in lasts if last is not first]
         last = min(lasts, key=lambda last: (last.scope != first.scope, abs(last.index - first.index)), default=None)
         if last is None:
             continue
@@ -117,10 +120,7 @@ def _pairs(sheet: Sheet) -> Iterator[Candidate]:
         yield Candidate((first.index, last.index), points, (*reason(first, "first"), why), first.scope)
 
 
-def _may_be_last(facts: Facts, first: Facts) -> bool:
-    """A last name by its header, or beside a first name a word of more than two letters."""
-    if not facts.nameless:
-        return facts.score("last") > LIKELY
-    beside = first.nameless and 0 < facts.index - first.index <= BESIDE
+def _may_be_last(facts: Facts) -> bool:
+    """Beside a first name: words of more than two letters."""
     worded = facts.profile["has_letter"] > MOST and facts.profile.length > BESIDE
-    return beside and worded and facts.score("last") > -SPARSE
+    return worded and facts.score("last") > -SPARSE

@@ -8,7 +8,7 @@ from itertools import islice
 
 from gristmill.mapping import confidence, llm, obvious
 from gristmill.mapping.apply import value_of
-from gristmill.mapping.cache import Cache, recall, signature_of
+from gristmill.mapping.cache import Cache, recall, signature
 from gristmill.mapping.candidates import Candidate
 from gristmill.mapping.evidence import Decision, decide
 from gristmill.mapping.fields import LEAD, Fields, wanted
@@ -26,6 +26,7 @@ from gristmill.mapping.model import (
     Stage,
     lead_problem,
 )
+from gristmill.mapping.sheet import Sheet, read_sheet
 from gristmill.mapping.streets import PARTS_REASON
 from gristmill.mapping.values import is_email, is_full_address, is_phone, is_url, is_zip
 from gristmill.mapping.variants import variants
@@ -33,6 +34,8 @@ from gristmill.tables import Table, fingerprint
 
 SAMPLE_ROWS = 200
 """Rows that are looked at."""
+COLUMNS_MAX = 2000
+"""Columns that are looked at; the others are never proposed."""
 SAMPLES_SHOWN = 3
 VALIDATORS: dict[str, Callable[[str], bool]] = {"number1": is_phone, "number2": is_phone, "zip": is_zip}
 FORMAT_VALIDATORS: dict[str, Callable[[str], bool]] = {"email": is_email, "uri": is_url, "url": is_url}
@@ -71,14 +74,15 @@ def propose_for_rows(
 
 def _propose(sample: _Sample, fields: Fields, cache: Cache | None, model: llm.Model | None) -> Mapping:
     name, listed = wanted(fields)
-    shapes = signature_of(sample.rows, len(sample.columns))
-    known = recall(cache, sample.fingerprint, name, shapes) if cache else None
+    sheet = read_sheet(sample.header, sample.rows, min(len(sample.columns), COLUMNS_MAX))
+    shapes = signature(sheet.columns)
+    known = recall(cache, sample.fingerprint, name, shapes, len(sample.columns)) if cache else None
     if known is not None:
         draft = _with_stage(known.mapping, "person" if known.edited else "cache")
     else:
         draft = _plain(sample, listed) if name == LEAD else None
         if draft is None:
-            draft = _weigh(sample, name, listed, model)
+            draft = _weigh(sample, sheet, name, listed, model)
     found = {item.name: _evidence(item, draft.fields[item.name], sample.rows) for item in listed}
     label = draft.chat_label if draft.chat_label.primary_column is not None else _label(found)
     return Mapping(
@@ -104,13 +108,9 @@ def _plain(sample: _Sample, listed: Sequence[Field]) -> Draft | None:
     )
 
 
-def _weigh(sample: _Sample, name: str, listed: Sequence[Field], model: llm.Model | None) -> Draft:
+def _weigh(sample: _Sample, sheet: Sheet, name: str, listed: Sequence[Field], model: llm.Model | None) -> Draft:
     """Local evidence, and a model's answer where it is unsure."""
-    width = len(sample.columns)
-    if name == LEAD:
-        decision = decide(sample.header, sample.rows, width)
-    else:
-        decision = decide_any(sample.header, sample.rows, width, listed)
+    decision = decide(sheet) if name == LEAD else decide_any(sheet, listed)
     fields = {item.name: _choice(item.name, decision) for item in listed}
     used = {index for item in fields.values() for index in item.columns}
     draft = Draft(fields, variants(decision.sheet, used) if name == LEAD else ())
@@ -124,12 +124,12 @@ def _choice(name: str, decision: Decision) -> FieldMapping:
     """A field as the evidence decided, with its confidence and runner-up."""
     chosen = decision.choice.get(name)
     second = confidence.runner_up(name, decision.choice, decision.candidates)
-    runner_up = RunnerUp(second.columns, confidence.chosen(second, chosen, decision.sheet)) if second else None
+    runner_up = RunnerUp(second.columns, confidence.chosen(second, chosen)) if second else None
     if chosen is None:
         return FieldMapping(confidence=confidence.left_empty(second), runner_up=runner_up)
     return FieldMapping(
         columns=chosen.columns,
-        confidence=confidence.chosen(chosen, second, decision.sheet),
+        confidence=confidence.chosen(chosen, second),
         evidence=Evidence(reasons=chosen.reasons),
         runner_up=runner_up,
         join=_join(name, chosen),

@@ -91,7 +91,7 @@ def edit(
     if agent_id is not None:
         agent_fields(tx, organization_id, agent_id)
     base = get(tx, organization_id, fingerprint, fieldset, agent_id=agent_id)
-    mapping = edited(base.mapping, columns, variants)
+    mapping = edited(base.mapping if base.agent_id == agent_id else _without_samples(base.mapping), columns, variants)
     version = base.version + 1 if base.agent_id == agent_id else 1
     found = store.insert_mapping(tx, organization_id, agent_id, mapping, version=version, edited=True)
     if found is None:
@@ -127,6 +127,12 @@ def edited(mapping: Mapping, columns: Dict[str, Sequence[int]], variants: Sequen
         variants=tuple(index for index in kept if index not in used),
         problem=lead_problem(fields) if mapping.fieldset == LEAD else "",
     )
+
+
+def _without_samples(mapping: Mapping) -> Mapping:
+    """For another owner, who may not see the table that it was proposed for."""
+    fields = {name: replace(item, evidence=replace(item.evidence, samples=())) for name, item in mapping.fields.items()}
+    return replace(mapping, fields=fields)
 
 
 def _in_parts(fields: Dict[str, FieldMapping]) -> dict[str, FieldMapping]:

@@ -37,6 +37,8 @@ CATEGORIES = (
     ("entity", "entity"), ("party", "entity"), ("account", "entity"), ("branch", "entity"), ("legal", "legal"),
 )  # fmt: skip
 """Meaning of a scope word -> category of the scope; the first that is there decides."""
+NEAR_MAX = 20
+"""Empty columns that are passed over in search of a neighbour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Facts:
         """Kind -> how surely the header, or the context, says so."""
         return self.heading.kinds if self.kinds is None else self.kinds
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The kind that the header says most surely; empty for none."""
         return strongest(self.said)
@@ -127,7 +129,24 @@ class Sheet:
 
     def of(self, *kinds: str) -> list[Facts]:
         """Columns whose header says one of these kinds most surely, in their order."""
-        return [facts for facts in self.columns if facts.kind in kinds]
+        found = [facts for kind in dict.fromkeys(kinds) for facts in self._by_kind.get(kind, ())]
+        return sorted(found, key=lambda facts: facts.index) if len(kinds) > 1 else found
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, list[Facts]]:
+        found: dict[str, list[Facts]] = {}
+        for facts in self.columns:
+            found.setdefault(facts.kind, []).append(facts)
+        return found
+
+    @cached_property
+    def firsts(self) -> Mapping[str, int]:
+        """Header -> the first column with values that has it."""
+        found: dict[str, int] = {}
+        for facts in self.columns:
+            if facts.profile.filled:
+                found.setdefault(facts.heading.text.strip(), facts.index)
+        return found
 
     def refine(self, changes: Mapping[int, Mapping[str, float]]) -> Sheet:
         """The same sheet with kinds from the context for some columns."""
@@ -138,11 +157,9 @@ class Sheet:
 
     def near(self, index: int, step: int) -> Facts | None:
         """The next column with any value in one direction."""
-        at = index + step
-        while 0 <= at < len(self.columns):
-            if self.columns[at].profile.filled or self.columns[at].said:
+        for at in range(index + step, index + (NEAR_MAX + 1) * step, step):
+            if 0 <= at < len(self.columns) and (self.columns[at].profile.filled or self.columns[at].said):
                 return self.columns[at]
-            at += step
         return None
 
 

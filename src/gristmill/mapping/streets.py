@@ -41,14 +41,16 @@ def candidates(sheet: Sheet) -> list[Candidate]:
 def _groups(sheet: Sheet) -> list[list[Facts]]:
     """Columns of address lines and parts whose headers say so, by scope and nearness."""
     groups: list[list[Facts]] = []
+    near: list[list[Facts]] = []
     for facts in sheet.of(*WANTED):
-        for group in reversed(groups):
-            last = group[-1]
-            if facts.index - last.index <= GAP_MAX and distance(facts.scope, last.scope) < ONE_ADDRESS:
+        near = [group for group in near if facts.index - group[-1].index <= GAP_MAX]
+        for group in reversed(near):
+            if distance(facts.scope, group[-1].scope) < ONE_ADDRESS:
                 group.append(facts)
                 break
         else:
             groups.append([facts])
+            near.append(groups[-1])
     return groups
 
 
@@ -81,9 +83,11 @@ def _from_lines(group: Sequence[Facts]) -> Iterator[Candidate]:
             continue
         lines = [first]
         for facts in group[position + 1 :]:
+            if facts.index - lines[-1].index > LINE_GAP_MAX:
+                break
             next_line = (lines[-1].heading.ordinal or 1) + 1
             numbered = facts.kind in {"address", "street"} and facts.heading.ordinal == next_line
-            if facts.index - lines[-1].index <= LINE_GAP_MAX and (numbered or facts.kind == "extra"):
+            if numbered or facts.kind == "extra":
                 lines.append(facts)
         if len(lines) > 1:
             # Demonstration values often make only one of the lines look like a street.

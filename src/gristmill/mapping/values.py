@@ -346,6 +346,7 @@ LETTER_TESTS: Sequence[tuple[str, Test]] = (
     ("city_state", is_city_state_zip),
     ("zip_city", is_zip_city),
     ("given", is_given_name),
+    ("lower", str.islower),
     ("upper_code", _matches(re.compile("[A-Z]{1,4}"))),
     ("status", lambda value: fold(value.strip()) in value_words("status")),
     ("salutation", lambda value: fold(value).strip(".") in value_words("titles")),

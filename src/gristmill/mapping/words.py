@@ -177,7 +177,7 @@ class Lexicon:
         elif parts := self._glued(text, cut=cut) or self._prefixed(text):
             yield from parts
         elif ID_NAME.fullmatch(text) and text not in NO_IDS:
-            yield Word(text, self._meanings["id"])
+            yield Word(text, frozenset({"id"}))
         elif near := (self._cut_off(text) if cut or len(text) >= STEM_CHARS_SURE else "") or self._misspelt(text):
             yield Word(text, self._meanings[near])
         else:
