@@ -189,7 +189,7 @@ def test_a_flapping_receiver_gets_every_page_at_least_once_and_the_same_each_tim
     monkeypatch.setattr(https_webhook, "PAGE_ROWS", 10)
     rules(database, owner, sink.agent, {"data_sinks": {"retry_failed_push": 8}})
     statuses = [503, 200, 0, 429, 200, 500, 200, 200]
-    receiver.answer = lambda method, number: statuses[number - 1] if number <= len(statuses) else 200
+    receiver.answer = lambda number: statuses[number - 1] if number <= len(statuses) else 200
     job = run_batch(owner, sink.agent, 40)
     done = sink.push(job)
     assert done["sync"]["status"] == "COMPLETED", done["sync"]
@@ -206,7 +206,7 @@ def test_a_flapping_receiver_gets_every_page_at_least_once_and_the_same_each_tim
 def test_after_the_last_try_a_push_is_dead_and_its_replay_keeps_the_ids(
     owner: Caller, sink: Place, receiver: Receiver
 ) -> None:
-    receiver.answer = lambda method, number: 500
+    receiver.answer = lambda _: 500
     job = run_batch(owner, sink.agent)
     dead = sink.push(job)
     assert dead["sync"]["status"] == "DEAD"
@@ -215,7 +215,7 @@ def test_after_the_last_try_a_push_is_dead_and_its_replay_keeps_the_ids(
     assert (item["kind"], item["facts"]["job_id"]) == ("DATA_SINK_PUSH_FAILED", job)
     kinds = [event["kind"] for event in owner.get("/api/v1/events?limit=1000").json()["data"]]
     assert "connector.sync.failed" in kinds
-    receiver.answer = lambda method, number: 204
+    receiver.answer = lambda _: 204
     assert owner.post(f"{sink.path}/syncs/{dead['sync']['id']}/replay").status_code == 200
     done = sink.end_of(dead["sync"]["id"])
     assert done["sync"]["status"] == "COMPLETED"
@@ -227,7 +227,7 @@ def test_after_the_last_try_a_push_is_dead_and_its_replay_keeps_the_ids(
 
 @pytest.mark.parametrize(("status", "posts"), [(410, 1), (302, 3), (404, 3)])
 def test_answers_that_are_no_yes(owner: Caller, sink: Place, receiver: Receiver, status: int, posts: int) -> None:
-    receiver.answer = lambda method, number: status
+    receiver.answer = lambda _: status
     receiver.headers = {"Location": "http://169.254.169.254/"}
     done = sink.push(run_batch(owner, sink.agent))
     assert done["sync"]["status"] == "DEAD"
