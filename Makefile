@@ -59,6 +59,7 @@ bench: .venv/.ready ## Measure speed beside its peers; prints tables
 	$(PY) bench/engine.py
 	$(PY) bench/startup.py
 	$(PY) bench/api.py
+	$(PY) bench/matching.py
 	$(PY) bench/events.py
 	$(PY) bench/gotemplate.py
 	$(PY) bench/mapping.py

@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import table
-from matching_tasks import Task, derived, doubled, load, names
 from numpy.typing import NDArray
 
 from gristmill import tables
@@ -33,6 +31,8 @@ from gristmill.matching.decide import threshold_of
 from gristmill.matching.matcher import Matcher
 from gristmill.matching.scorer import DEPTH, FILE, Scorer
 from gristmill.matching.table import distinct
+from harness import table
+from matching_tasks import Task, derived, doubled, load, names
 
 Floats = NDArray[np.float64]
 TARGET = Path(__file__).resolve().parents[1] / "src" / "gristmill" / "matching" / FILE
@@ -110,13 +110,13 @@ def sample(task: Task) -> Sample:
     kept, room.scorer = room.scorer, lambda: spy  # type: ignore[assignment]
     try:
         matcher = Matcher().prepare(task.right)
-        left = distinct(matcher._left(task.left))
-        scored = matcher._score(left.side, None)
+        left = distinct(matcher._left(task.left))  # noqa: SLF001 - what is fitted is inside
+        scored = matcher._score(left.side, None)  # noqa: SLF001 - the same
     finally:
         room.scorer = kept
     pairs = scored.pairs
     known = tuple(spy.evidence)
-    reference = matcher._reference
+    reference = matcher._reference  # noqa: SLF001 - the same
     found = Sample(task, known, np.zeros((0, 0)), np.zeros(0, np.int64), pairs.i, pairs.j, left.first, reference.first)
     near = _ranks(pairs.i, pairs.base) < RANKS
     near |= _ranks(pairs.j, pairs.base) < RANKS
@@ -288,7 +288,7 @@ def report(samples: Sequence[Sample], scorers: dict[str, Scorer]) -> None:
         (name, *(f"{found[name, 'as it is'][k]:.3f}" for k in (0, 1)), *_means(found, lambda key, n=name: key[0] == n))
         for name in names()
     ]
-    lines.append(("mean", *_means(found, lambda key: key[1] == "as it is"), *_means(found, lambda key: True)))
+    lines.append(("mean", *_means(found, lambda key: key[1] == "as it is"), *_means(found, lambda _: True)))
     print(table(("left out", "F1", "best threshold", "its variants", "best threshold"), lines))
     variants = sorted({key[1] for key in found})
     print(table(("variant", "F1", "best"), [(v, *_means(found, lambda key, v=v: key[1] == v)) for v in variants]))

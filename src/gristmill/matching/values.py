@@ -22,6 +22,8 @@ FIXED_DIGITS_MIN = 3
 FIXED_SHARE_MIN = 0.95
 SHARE_MIN = 0.8
 """Share of the filled cells that must have a kind for the column to be of it."""
+CODE_CHARS_MAX = 24
+CODE_WORDS_MAX = 2
 PHONE_TAIL = 7
 """Last digits of a phone number that make it the same number, whatever stands for the country or the area."""
 EARTH_M = 6_371_000.0
@@ -51,8 +53,7 @@ def kind_of(cells: Sequence[str], name: str) -> Kind:
     if sum(not math.isnan(number(text)) for text in filled) >= least:
         whole = [text for text in filled if text.isdecimal()]
         return "code" if len(whole) >= least and _has_fixed_width(whole) else "number"
-    single = [text for text in filled if " " not in text and any(map(str.isdigit, text))]
-    return "code" if len(single) >= least else "text"
+    return "code" if sum(map(_looks_like_code, filled)) >= least else "text"
 
 
 def _has_fixed_width(whole: Sequence[str]) -> bool:
@@ -61,6 +62,12 @@ def _has_fixed_width(whole: Sequence[str]) -> bool:
     length, count = lengths.most_common(1)[0]
     mean = sum(size * times for size, times in lengths.items()) / len(whole)
     return mean >= CODE_DIGITS_MIN or (length >= FIXED_DIGITS_MIN and count >= FIXED_SHARE_MIN * len(whole))
+
+
+def _looks_like_code(text: str) -> bool:
+    """Whether a cell is letters and digits in one or two short words, as postal codes and article numbers are."""
+    bare = "".join(char for char in text if char.isalnum())
+    return any(map(str.isdigit, bare)) and len(bare) <= CODE_CHARS_MAX and text.count(" ") < CODE_WORDS_MAX
 
 
 def number(text: str) -> float:
