@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.base.errors import CODES, Error
+from gristmill.doors.dataset import app as dataset_app
 from gristmill.doors.template import app as template_app
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(template_app, name="template")
+app.add_typer(dataset_app, name="dataset")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR")

@@ -1,0 +1,231 @@
+"""What `gristmill dataset` does: make a file searchable, show what a new file would change, search, count.
+
+It works on this installation without a server: what has to be processed is processed in this command, and the same
+command again goes on where it was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import typer
+
+from gristmill import agents, datasets, engine
+from gristmill.base import jsons
+from gristmill.base.config import Settings, settings
+from gristmill.base.db import Database
+from gristmill.base.errors import FieldError, Invalid
+from gristmill.base.log import configure_logging
+from gristmill.datasets import Changes, Dataset, Scope, files, service
+from gristmill.datasets.model import Draft, Mode, Plan, Sent, TemplateOptions
+from gristmill.doors.dataset import LIBRARY
+from gristmill.doors.desk import default_organization, local_database
+
+LIBRARY_TEMPLATE = "echo"
+LOOK_S = 0.1
+LISTED_MAX = 200
+TEXT_CHARS = 300
+TITLE_CHARS_MAX = 200
+PATH_CHARS_MAX = 255
+EXIT_FAILED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This installation, and whose datasets are meant."""
+
+    database: Database
+    settings: Settings
+    scope: Scope
+
+
+@contextmanager
+def _place(agent: str) -> Generator[Place]:
+    current = settings()
+    configure_logging(log_format=current.log_format, level="error", role="dataset")
+    with local_database() as database:
+        organization_id = default_organization(database)
+        with database.system() as tx:
+            engine.reap_dead_processes(tx)
+        with database.tx(organization_id) as tx:
+            found = agents.get_by_name(tx, organization_id, agent)
+            if found is None and agent == LIBRARY:
+                found = agents.deploy(tx, organization_id, LIBRARY_TEMPLATE, name=LIBRARY, config={})
+            if found is None:
+                message = f"there is no agent `{agent}`"
+                raise Invalid(f"{message.capitalize()}.", errors=(FieldError("--agent", message),))
+        yield Place(database, current, Scope(organization_id, found.id))
+
+
+def add(file: Path, *, title: str | None, template: str | None, key: str | None, agent: str) -> None:
+    """Make a dataset of a file and process it."""
+    from gristmill.datasets.analyze import analyze_file  # noqa: PLC0415 - NumPy takes a while to load
+
+    with _place(agent) as place:
+        analysis, sent = analyze_file(place.settings, _keep(place, file))
+        best = analysis.templates[0].template if analysis.templates else ""
+        draft = Draft(
+            (title or file.stem)[:TITLE_CHARS_MAX],
+            sent.type,
+            _template_of(template) if template else best,
+            TemplateOptions(),
+            key or analysis.primary_key_field,
+            service.default_embedder(place.settings),
+        )
+        service.prepare(place.settings, draft, sent)
+        with place.database.tx(place.scope.organization_id) as tx:
+            service.keep_file(tx, place.scope, sent)
+            made = service.create(tx, place.scope, draft, sent, queue=engine.LOCAL_QUEUE)
+        typer.echo(f"Dataset {made.id}: key {draft.primary_key_field or 'content of each row'}", err=True)
+        _finish(place, made.id)
+
+
+def show_all(*, agent: str, as_json: bool) -> None:
+    """Show the datasets of an agent."""
+    with _place(agent) as place, place.database.tx(place.scope.organization_id) as tx:
+        found = datasets.list_datasets(tx, place.scope, page=1, per_page=LISTED_MAX).data
+    if as_json:
+        _print_json([asdict(item) for item in found])
+        return
+    for item in found:
+        typer.echo(f"{item.id}\t{item.title}\t{item.ingest_status}\t{item.source_count:,} records")
+    if not found:
+        typer.echo("No dataset yet: gristmill dataset add FILE", err=True)
+
+
+def plan(dataset: int, file: Path, *, agent: str, as_json: bool) -> None:
+    """Show what a new file would change; nothing is changed."""
+    with _place(agent) as place:
+        sent = _keep(place, file)
+        try:
+            found = _plan(place, dataset, sent)
+        finally:
+            files.discard(place.settings, sent)
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        _print_plan(found)
+
+
+def apply(dataset: int, file: Path, *, confirm: bool, agent: str) -> None:
+    """Take in a new file, unless it would remove so much that somebody should say so."""
+    with _place(agent) as place:
+        sent = _keep(place, file)
+        found = _plan(place, dataset, sent)
+        _print_plan(found)
+        if found.needs_confirmation and not confirm:
+            files.discard(place.settings, sent)
+            typer.secho("So much would be removed that --confirm is needed. Nothing was changed.", fg="red", err=True)
+            raise typer.Exit(EXIT_FAILED)
+        with place.database.tx(place.scope.organization_id) as tx:
+            service.keep_file(tx, place.scope, sent)
+            changes = Changes(file=sent)
+            service.update(tx, place.scope, dataset, changes, confirmed=confirm, queue=engine.LOCAL_QUEUE)
+        _finish(place, dataset)
+
+
+def search(question: str, *, top: int, mode: Mode, agent: str, as_json: bool) -> None:
+    """Find records by meaning and by words, in all datasets of an agent."""
+    with _place(agent) as place:
+        wanted = datasets.Question(question, top_k=top, mode=mode)
+        scope = place.scope
+        found = asyncio.run(datasets.ask(place.database, place.settings, scope.organization_id, scope.agent_id, wanted))
+    if as_json:
+        _print_json([asdict(hit) for hit in found.hits])
+        return
+    for hit in found.hits:
+        text = " ".join(hit.text.split())[:TEXT_CHARS]
+        typer.echo(f"{hit.score:.3f}  dataset {hit.dataset_id}, {hit.record_key}: {text}")
+
+
+def query(dataset: int, sql: str, *, agent: str, as_json: bool) -> None:
+    """Count and sum over a dataset's records, exactly."""
+    with _place(agent) as place:
+        answer = datasets.query(place.database, place.scope.organization_id, place.scope.agent_id, dataset, sql)
+    if as_json:
+        _print_json(asdict(answer))
+        return
+    typer.echo("\t".join(column.name for column in answer.columns))
+    for row in answer.rows:
+        typer.echo("\t".join("" if value is None else str(value) for value in row))
+    if answer.truncated:
+        typer.echo("There are more rows.", err=True)
+
+
+def _keep(place: Place, file: Path) -> Sent:
+    kind = files.type_of_name(file.name) or "csv"
+    scope = place.scope
+    with file.open("rb") as stream:
+        return files.keep(place.settings, scope.organization_id, scope.agent_id, file.name, kind, stream)
+
+
+def _plan(place: Place, dataset: int, sent: Sent) -> Plan:
+    from gristmill.datasets.analyze import analyze_file  # noqa: PLC0415 - NumPy takes a while to load
+    from gristmill.datasets.plan import plan as plan_change  # noqa: PLC0415 - the same
+
+    _, typed = analyze_file(place.settings, sent)
+    return plan_change(
+        place.database, place.settings, place.scope, dataset, Changes(file=replace(sent, type=typed.type))
+    )
+
+
+def _template_of(text: str) -> str:
+    path = Path(text)
+    is_name = "\n" not in text and len(text) <= PATH_CHARS_MAX
+    return path.read_text(encoding="utf-8") if is_name and path.is_file() else text
+
+
+def _print_plan(found: Plan) -> None:
+    typer.echo(
+        f"{found.added:,} added, {found.changed:,} changed, {found.removed:,} removed, {found.unchanged:,} unchanged;"
+        f" {found.embeddings_needed:,} texts to embed, about {found.estimate.seconds:,.0f} s"
+    )
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.buffer.write(jsons.dumps(value) + b"\n")
+
+
+def _finish(place: Place, dataset: int) -> None:
+    """Process in this command, with progress; exits 1 when it failed."""
+    worker = engine.Worker(place.database, place.settings, queues=(engine.LOCAL_QUEUE,))
+    worker.start()
+    try:
+        found = _watch(place, dataset)
+    finally:
+        worker.stop()
+    if found.ingest_status == "failed":
+        typer.secho(f"Error: {found.last_error}", fg="red", err=True)
+        raise typer.Exit(EXIT_FAILED)
+    receipt = found.receipt
+    if receipt is not None:
+        typer.echo(
+            f"{receipt.rows_in:,} rows = {receipt.records:,} records + {receipt.duplicates:,} duplicates"
+            f" + {receipt.empties:,} empty + {receipt.failures:,} failed"
+        )
+
+
+def _watch(place: Place, dataset: int) -> Dataset:
+    shown = ""
+    while True:
+        with place.database.tx(place.scope.organization_id) as tx:
+            found = datasets.get(tx, place.scope, dataset)
+        progress = found.progress
+        if progress is not None and sys.stderr.isatty():
+            text = (
+                f"{progress.phase}: {progress.rows:,} of {progress.rows_total:,} rows, {progress.embedded:,} embedded"
+            )
+            if text != shown:
+                shown = text
+                typer.echo(f"\r{text}\033[K", nl=False, err=True)
+        if found.ingest_status in {"completed", "failed"}:
+            if shown:
+                typer.echo("\r\033[K", nl=False, err=True)
+            return found
+        time.sleep(LOOK_S)
