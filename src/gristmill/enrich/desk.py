@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -30,6 +31,8 @@ from gristmill.enrich.providers import Asker, Document, Finding, Found, Query
 
 log = get_log("enrich")
 
+WRITE_AFTER_S = 0.1
+"""An answer is written this long after it came, or sooner together with something else."""
 SHOW_AFTER_S = 0.25
 """A step is shown once it is this old: a hunt that ends sooner needs nobody to watch it."""
 STEPS_WAITING_MAX = 10_000
@@ -67,6 +70,7 @@ class Desk:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _started: float = field(default_factory=monotonic)
     _now: datetime | None = None
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="desk"))
 
     async def recall(self, digest: bytes) -> Remembered | None:
         """The answer that is still good, from memory or from the database."""
@@ -113,8 +117,9 @@ class Desk:
         if self.database is None:
             return
         text = jsons.dumps(asdict(finding)).decode()
+        if not self._kept:
+            self._wake.set()  # so that the wait becomes one for this
         self._kept[digest] = _Kept(digest, stage.name, text, row_id, fetched_at, stage.remember_s)
-        self._wake.set()
 
     def tell(self, row_id: UUID, step: Mapping[str, Any]) -> None:
         """Show a step, unless the hunt ends sooner than anybody could look."""
@@ -139,14 +144,15 @@ class Desk:
     async def serve(self) -> None:
         """Read and write until cancelled; failures of the database cost memory, never a hunt."""
         while True:
-            waits_for_steps = SHOW_AFTER_S if self._steps else None
+            pause_s = WRITE_AFTER_S if self._kept else SHOW_AFTER_S if self._steps else None
             try:
-                async with asyncio.timeout(waits_for_steps):
+                async with asyncio.timeout(pause_s):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
-            await self._round()
+            if self._wanted or pause_s is not None:
+                await self._round()
 
     async def _round(self) -> None:
         wanted, kept, due = self._wanted, list(self._kept.values()), monotonic() - SHOW_AFTER_S
@@ -158,7 +164,8 @@ class Desk:
             return
         found: dict[bytes, Remembered] = {}
         try:
-            found = await asyncio.to_thread(self._transact, list(wanted), kept, steps)
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._thread, self._transact, list(wanted), kept, steps)
         except Exception as error:  # noqa: BLE001 - memory is a convenience: without it the providers are asked
             log.warning("a desk could not read or write", error=str(error)[:300])
         for item in kept:
@@ -202,6 +209,10 @@ class Desk:
             for row in rows
         }
 
+    def close(self) -> None:
+        """Nothing is read or written any more."""
+        self._thread.shutdown(wait=False)
+
     async def write_rest(self) -> None:
         """What is still to be remembered, at the end of a run."""
         self._steps.clear()
@@ -222,6 +233,7 @@ async def open_desk(database: Database | None, organization_id: int) -> AsyncGen
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         await desk.write_rest()
+        desk.close()
 
 
 def _finding_of(value: Mapping[str, Any]) -> Finding:

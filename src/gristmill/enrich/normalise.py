@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
 import email_validator
 import phonenumbers
 
 PHONES_PER_TEXT_MAX = 5
+REMEMBERED_MAX = 4_096
+"""Texts whose form is remembered: one hunt compares the same ones many times."""
 TEXT_CHARS_MAX = 300
 """Longer texts are no phone, name or address."""
 
@@ -66,15 +69,20 @@ def phones(text: str, region: str) -> list[dict[str, str]]:
     """
     if not text or len(text) > TEXT_CHARS_MAX:
         return []
+    return [dict(number) for number in _phones(text, region)]
+
+
+@lru_cache(REMEMBERED_MAX)
+def _phones(text: str, region: str) -> tuple[dict[str, str], ...]:
     try:
         whole = phonenumbers.parse(text, region)
         if phonenumbers.is_valid_number(whole):
-            return [_phone(whole)]
+            return (_phone(whole),)
     except phonenumbers.NumberParseException:
         pass  # several numbers, or words around one
     found = phonenumbers.PhoneNumberMatcher(text, region, max_tries=PHONES_PER_TEXT_MAX)
     numbers = {match.number.national_number: _phone(match.number) for match in found}
-    return list(numbers.values())[:PHONES_PER_TEXT_MAX]
+    return tuple(numbers.values())[:PHONES_PER_TEXT_MAX]
 
 
 def _phone(number: phonenumbers.PhoneNumber) -> dict[str, str]:
@@ -164,12 +172,14 @@ def looks_like_street(text: str) -> bool:
     return bool(re.match(r"(?i)\s*(\d+[a-z]?([-/]\d+)?\s+[^\W\d]|p\.?\s*o\.?\s*box\b)", text))
 
 
+@lru_cache(REMEMBERED_MAX)
 def plain(text: str) -> str:
     """Words in lower case without accents and punctuation."""
     bare = unicodedata.normalize("NFKD", text.casefold().replace("&", " and "))
     return " ".join(_WORDS.findall("".join(char for char in bare if not unicodedata.combining(char))))
 
 
+@lru_cache(REMEMBERED_MAX)
 def company_key(text: str) -> str:
     """A company's name without its legal form: equal for `Smith & Sons, LLC` and `SMITH AND SONS`."""
     words = plain(re.sub(r"(?<=\b\w)\.(?=\w\b|$|\s)", "", text)).split()
@@ -182,11 +192,13 @@ def person_key(value: Mapping[str, str]) -> tuple[str, str]:
     return plain(value.get("last_name", "")), plain(value.get("first_name", ""))
 
 
+@lru_cache(REMEMBERED_MAX)
 def street_key(text: str) -> str:
     """A street line with its usual words in their short forms."""
     return " ".join(_STREET_WORDS.get(word, word) for word in plain(text).split())
 
 
+@lru_cache(REMEMBERED_MAX)
 def zip_key(text: str) -> str:
     """A postal code without blanks; of a ZIP+4 the first five digits, with the zero that spreadsheets drop."""
     bare = re.sub(r"[^0-9A-Z]", "", text.upper())
