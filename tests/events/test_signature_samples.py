@@ -80,16 +80,16 @@ def go(folder: Path) -> Check:
     (folder / "webhook" / "verify.go").write_text(sample("go"), encoding="utf-8")
     (folder / "go.mod").write_text("module sample\n\ngo 1.21\n", encoding="utf-8")
     (folder / "main.go").write_text(
-        'package main\n\nimport (\n\t"encoding/json"\n\t"fmt"\n\t"net/http"\n\t"os"\n\t"sample/webhook"\n)\n\n'
+        'package main\n\nimport (\n\t"encoding/json"\n\t"os"\n\t"sample/webhook"\n)\n\n'
         "func main() {\n\tvar order struct {\n\t\tSecret string\n\t\tHeaders map[string]string\n\t\tBody string\n\t}\n"
         "\tif err := json.NewDecoder(os.Stdin).Decode(&order); err != nil {\n\t\tpanic(err)\n\t}\n"
-        "\theader := http.Header{}\n\tfor name, value := range order.Headers {\n\t\theader.Set(name, value)\n\t}\n"
         "\tbody := []byte{}\n\tfor _, char := range order.Body {\n\t\tbody = append(body, byte(char))\n\t}\n"
+        "\theader := func(name string) string { return order.Headers[name] }\n"
         "\tid, err := webhook.Verify(order.Secret, header, body)\n"
-        '\tif err != nil {\n\t\tid = "refused"\n\t}\n\tfmt.Println(id)\n}\n',
+        '\tif err != nil {\n\t\tid = "refused"\n\t}\n\tos.Stdout.WriteString(id)\n}\n',
         encoding="utf-8",
     )
-    environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "HOME": str(folder)}
+    environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
     built = subprocess.run(
         [program, "build", "-o", "sample", "."],
         cwd=folder,
