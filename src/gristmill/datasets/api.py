@@ -46,6 +46,7 @@ from gristmill.datasets.model import (
     ChunkView,
     Dataset,
     Draft,
+    EmbedderChoice,
     FileType,
     Plan,
     Question,
@@ -54,7 +55,7 @@ from gristmill.datasets.model import (
     TemplateOptions,
     Version,
 )
-from gristmill.datasets.questions import ask
+from gristmill.datasets.questions import ask, embedders_of
 from gristmill.datasets.service import Changes, Scope
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceOfStream, open_call
 
@@ -496,11 +497,17 @@ def download_errors(agent_id: Id, dataset_id: Id, request: Request) -> Streaming
 async def search_datasets(agent_id: Id, body: SearchBody, request: Request) -> SearchAnswer:
     """Records that answer a question, by meaning and by words, each with its key, row and the words marked."""
     started = time.perf_counter()
-    scope = await asyncio.to_thread(_admit, request, agent_id, write=False)
-    question = Question(body.query, body.top_k, body.mode, body.dataset_ids, body.filter)
     state = shared(request)
+    question = Question(body.query, body.top_k, body.mode, body.dataset_ids, body.filter)
+
+    def admit() -> tuple[int, list[EmbedderChoice]]:
+        with open_call(request) as call:
+            scope = _scope(call, agent_id)
+            return scope.organization_id, embedders_of(call.tx, scope.organization_id, agent_id, body.dataset_ids)
+
+    organization_id, choices = await asyncio.to_thread(admit)
     try:
-        found = await ask(state.database, state.settings, scope.organization_id, agent_id, question)
+        found = await ask(state.database, state.settings, organization_id, agent_id, question, choices=choices)
     except PluginError as error:
         raise EmbedderFailed(error.message) from error
     searched = [SearchedDataset(item.dataset_id, item.version) for item in found.datasets]

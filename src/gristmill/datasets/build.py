@@ -16,8 +16,8 @@ import numpy as np
 
 from gristmill import events
 from gristmill.base.db import Tx
+from gristmill.datasets import arrays, index, rows_store
 from gristmill.datasets import build_store as store
-from gristmill.datasets import index, rows_store
 from gristmill.datasets.embedders import EmbedderContext, embedders, parse_config
 from gristmill.datasets.files import open_table
 from gristmill.datasets.lease import Lease
@@ -285,13 +285,13 @@ def _same_bits(left: bytes, right: bytes) -> bool:
 
 def known_records(tx: Tx, work: Work, recipe_now: bytes) -> Known:
     """All records of a dataset, of whatever version."""
-    rows = store.read_records(tx, work, recipe_now)
+    ordinals, parts, current, keys, contents = store.read_records(tx, work, recipe_now)
     return Known(
-        rows["ordinal"].astype(np.int32),
-        rows["parts"].astype(np.int32),
-        rows["current"] > 0,
-        np.ascontiguousarray(rows["key"]),
-        np.ascontiguousarray(rows["content"]),
+        arrays.ints(ordinals),
+        arrays.ints(parts),
+        arrays.ints(current) > 0,
+        arrays.hashes(keys),
+        arrays.hashes(contents),
     )
 
 

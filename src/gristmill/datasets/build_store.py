@@ -1,54 +1,24 @@
 """SQL of builds: claiming a dataset, writing records, chunks, vectors and postings, and the swap at the end.
 
-Whoever writes holds the dataset's row lock and has checked its lease first (`hold`). Lists travel in binary by
-`unnest`, since row-level security forbids COPY into a table; out of one it is allowed, and the rows then have a fixed
-width that NumPy reads as they are.
+Whoever writes holds the dataset's row lock and has checked its lease first (`hold`). Lists travel in binary: in by
+`unnest`, since row-level security forbids COPY, and long ones out by `array_send` (arrays.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from psycopg.rows import tuple_row
 from psycopg.types.json import Json
 
 from gristmill.base.db import Tx
 from gristmill.datasets.model import DatasetColumn, Progress, Work
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from gristmill.datasets.postings import Posting
-
-_COPY_HEADER = 19
-_COPY_TRAILER = 2
-_KNOWN_RECORD = [
-    ("fields", ">i2"),
-    ("ordinal_size", ">i4"),
-    ("ordinal", ">i4"),
-    ("parts_size", ">i4"),
-    ("parts", ">i4"),
-    ("current_size", ">i4"),
-    ("current", ">i4"),
-    ("key_size", ">i4"),
-    ("key", "S16"),
-    ("content_size", ">i4"),
-    ("content", "S16"),
-]
-
-
-def find_pending(tx: Tx, organization_id: int, dataset_id: int) -> bool:
-    """Whether a dataset waits to be processed."""
-    return (
-        tx.row(
-            "SELECT FROM dataset WHERE organization_id = %s AND id = %s AND ingest_status = 'pending'",
-            (organization_id, dataset_id),
-        )
-        is not None
-    )
 
 
 def claim(tx: Tx, organization_id: int, dataset_id: int, worker_id: UUID, progress: Progress) -> dict[str, Any] | None:
@@ -125,25 +95,17 @@ def list_waiting(tx: Tx, quiet_s: float, limit: int) -> list[dict[str, Any]]:
     )
 
 
-def read_records(tx: Tx, work: Work, recipe: bytes) -> NDArray[np.void]:
-    """Ordinal, parts, key and content of every record there is; `current` is 1 where it was made by this recipe."""
-    return _fixed_rows(
-        tx,
-        "COPY (SELECT ordinal, parts, (recipe = %s)::int, key_hash, content_hash FROM dataset_record"
-        " WHERE organization_id = %s AND dataset_id = %s ORDER BY ordinal) TO STDOUT (FORMAT BINARY)",
-        (recipe, work.organization_id, work.dataset_id),
-        _KNOWN_RECORD,
-    )
-
-
-def _fixed_rows(
-    tx: Tx, statement: LiteralString, params: Sequence[Any], fields: list[tuple[str, str]]
-) -> NDArray[np.void]:
-    import numpy as np  # noqa: PLC0415 - a tenth of a second that only builds need
-
-    with tx.raw.cursor() as cursor, cursor.copy(statement, params) as copy:
-        data = b"".join(copy)
-    return np.frombuffer(data[_COPY_HEADER:-_COPY_TRAILER], dtype=np.dtype(fields))
+def read_records(tx: Tx, work: Work, recipe: bytes) -> tuple[bytes | None, ...]:
+    """Ordinals, parts, keys and contents of all records as binary arrays, and 1 for those made by this recipe."""
+    with tx.raw.cursor(row_factory=tuple_row, binary=True) as cursor:
+        row = cursor.execute(
+            "SELECT array_send(array_agg(ordinal)), array_send(array_agg(parts)),"
+            " array_send(array_agg((recipe = %s)::int)), array_send(array_agg(key_hash)),"
+            " array_send(array_agg(content_hash)) FROM (SELECT ordinal, parts, recipe, key_hash, content_hash"
+            " FROM dataset_record WHERE organization_id = %s AND dataset_id = %s ORDER BY ordinal) r",
+            (recipe, work.organization_id, work.dataset_id),
+        ).fetchone()
+    return row or ()
 
 
 def find_known(tx: Tx, organization_id: int, model: str, hashes: Sequence[bytes]) -> set[bytes]:

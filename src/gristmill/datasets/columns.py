@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -137,25 +138,23 @@ def _read_text(cell: str) -> str | None:
 _PLAIN: dict[Kind, Callable[[str], Any]] = {"int": read_int, "number": read_number, "bool": read_bool}
 
 
-_Signs = tuple[bool, bool, bool, bool, bool, bool]
-"""What a cell could be: int, number, bool, date with the day first, date with the month first, with a time."""
-_NOTHING: _Signs = (False, False, False, False, False, False)
-_WHOLE: _Signs = (True, True, False, False, False, False)
+_IS_INT, _IS_NUMBER, _IS_BOOL, _DAY_FIRST, _MONTH_FIRST, _TIMED = (1 << bit for bit in range(6))
+"""What a cell could be, as bits."""
 
 
 @lru_cache(maxsize=65_536)
-def _signs(text: str) -> _Signs:
+def _signs(text: str) -> int:
     if read_int(text) is not None:
-        return _WHOLE
+        return _IS_INT | _IS_NUMBER
     if read_number(text) is not None:
-        return (False, True, False, False, False, False)
+        return _IS_NUMBER
     if text.lower() in _BOOLS:
-        return (False, False, True, False, False, False)
+        return _IS_BOOL
     if not _DATED.match(text):
-        return _NOTHING
+        return 0
     monthly, daily = read_moment(text, day_first=False), read_moment(text, day_first=True)
     timed = isinstance(monthly, datetime) or isinstance(daily, datetime)
-    return (False, False, False, daily is not None, monthly is not None, timed)
+    return _DAY_FIRST * (daily is not None) | _MONTH_FIRST * (monthly is not None) | _TIMED * timed
 
 
 @dataclass(slots=True)
@@ -179,14 +178,13 @@ class _Watch:
         if not self.open or not filled:
             return
         texts = (cell.strip() for cell in filled)
-        signs = [_signs(text) if len(text) <= TEXT_CHARS_MAX else _NOTHING for text in texts]
-        ints, numbers, bools, days_first, months_first, timed = map(sum, zip(*signs, strict=True))
-        self.ints += ints
-        self.numbers += numbers
-        self.bools += bools
-        self.days_first += days_first
-        self.months_first += months_first
-        self.timed += timed
+        for signs, count in Counter([_signs(text) if len(text) <= TEXT_CHARS_MAX else 0 for text in texts]).items():
+            self.ints += count * bool(signs & _IS_INT)
+            self.numbers += count * bool(signs & _IS_NUMBER)
+            self.bools += count * bool(signs & _IS_BOOL)
+            self.days_first += count * bool(signs & _DAY_FIRST)
+            self.months_first += count * bool(signs & _MONTH_FIRST)
+            self.timed += count * bool(signs & _TIMED)
         if self.filled > LOOK_ROWS and self._best()[1] < FIT_SHARE_MIN * self.filled:
             self.open = False
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gristmill.base.db import Tx
+from gristmill.datasets import arrays, rows_store, vectors_store
 from gristmill.datasets import build_store as store
-from gristmill.datasets import rows_store, vectors_store
 from gristmill.datasets.columns import reader
 from gristmill.datasets.embedders import Encode, Model
 from gristmill.datasets.keys import text_hash
@@ -34,7 +34,7 @@ STEMS_AT_ONCE = 20_000
 SEGMENT_SMALL = 20_000
 SMALL_SEGMENTS_MAX = 6
 """More small segments than these, one behind the other, become one."""
-EF_CHOICES = (60, 100, 160, 240, 400)
+EF_CHOICES = (60, 100, 160, 240, 400, 700, 1000)
 """How many candidates the vector index looks at: the first that finds enough is taken."""
 RECALL_MIN = 0.985
 RECALL_QUESTIONS = 40
@@ -126,7 +126,9 @@ def _best_table(lease: Lease, kind: Any, wanted: str, ordinals: NDArray[Any]) ->
     def look(tx: Tx) -> tuple[int | None, NDArray[Any]]:
         best: tuple[int | None, NDArray[Any]] = (None, ordinals)
         for line in store.list_tables(tx, lease.work, kind, wanted):
-            missing = np.setdiff1d(ordinals, rows_store.read_ordinals(tx, kind, line["id"]), assume_unique=True)
+            missing = np.setdiff1d(
+                ordinals, arrays.ints(rows_store.read_ordinals(tx, kind, line["id"])), assume_unique=True
+            )
             if best[0] is None or len(missing) < len(best[1]):
                 best = (line["id"], missing)
         return best

@@ -130,14 +130,14 @@ def rank(
     """
     chunks = sum(corpus.chunks for corpus in corpora)
     mean = sum(corpus.words for corpus in corpora) / chunks if chunks else 1.0
-    norms = [K1 * (1 - B + B * corpus.lengths / max(mean, 1e-9)) for corpus in corpora]
     scores = [np.zeros(len(corpus.members), np.float32) for corpus in corpora]
     for term, times in terms.items():
         live = [_live(corpus, found.get(term, ())) for corpus, found in zip(corpora, postings, strict=True)]
         frequency = sum(len(ordinals) for ordinals, _ in live)
         weight = times * math.log(1 + (chunks - frequency + 0.5) / (frequency + 0.5)) * (K1 + 1)
-        for (ordinals, counts), norm, score in zip(live, norms, scores, strict=True):
-            score[ordinals] += weight * counts / (counts + norm[ordinals])
+        for (ordinals, counts), corpus, score in zip(live, corpora, scores, strict=True):
+            norm = K1 * (1 - B) + corpus.lengths[ordinals] * np.float32(K1 * B / max(mean, 1e-9))
+            score[ordinals] += weight * counts / (counts + norm)
     return [_best(score, mask, depth) for score, mask in zip(scores, allowed, strict=True)]
 
 

@@ -81,9 +81,18 @@ async def embed_texts(
 
 
 async def ask(
-    database: Database, settings: Settings, organization_id: int, agent_id: int, question: Question
+    database: Database,
+    settings: Settings,
+    organization_id: int,
+    agent_id: int,
+    question: Question,
+    *,
+    choices: Sequence[EmbedderChoice] | None = None,
 ) -> SearchResult:
-    """The whole of it, for an edge: look, embed, search. Raises what `embed_question` and `search` raise."""
+    """The whole of it, for an edge: look, embed, search. Raises what `embed_question` and `search` raise.
+
+    `choices` spares a transaction where `embedders_of` was called in one before.
+    """
 
     def look() -> list[EmbedderChoice]:
         with database.tx(organization_id) as tx:
@@ -97,8 +106,8 @@ async def ask(
 
     if question.mode == "keyword":
         return await asyncio.to_thread(find, {})
-    choices = await asyncio.to_thread(look)
-    vectors = await embed_question(settings, database, organization_id, choices, question.text)
+    wanted = await asyncio.to_thread(look) if choices is None else choices
+    vectors = await embed_question(settings, database, organization_id, wanted, question.text)
     return await asyncio.to_thread(find, vectors)
 
 

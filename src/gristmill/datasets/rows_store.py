@@ -7,22 +7,16 @@ everything else travels as parameters.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from gristmill.base.db import Tx
 from gristmill.datasets.filters import Comparison, Condition
 from gristmill.datasets.model import DatasetColumn, Kind
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 SCHEMA = "datasets"
-_COPY_HEADER = 19
-_COPY_TRAILER = 2
-_ORDINAL_ROW = [("fields", ">i2"), ("size", ">i4"), ("ordinal", ">i4")]
 _ARRAYS: dict[Kind, LiteralString] = {
     "int": "bigint[]",
     "number": "numeric[]",
@@ -70,10 +64,10 @@ def insert(
     tx.raw.execute(statement, [list(ordinals), list(keys), *(list(column) for column in cells)])
 
 
-def read_ordinals(tx: Tx, kind: LiteralString, table_id: int) -> NDArray[np.int32]:
-    """Which ordinals a table of either kind has."""
-    statement = sql.SQL("COPY (SELECT ordinal FROM {}) TO STDOUT (FORMAT BINARY)")
-    return _ordinals(tx, statement.format(table_name(kind, table_id)))
+def read_ordinals(tx: Tx, kind: LiteralString, table_id: int) -> bytes | None:
+    """Which ordinals a table of either kind has, as a binary array."""
+    statement = sql.SQL("SELECT array_send(array_agg(ordinal)) FROM {}")
+    return _one(tx, statement.format(table_name(kind, table_id)))
 
 
 def delete_ordinals(tx: Tx, kind: LiteralString, table_id: int, ordinals: Sequence[int]) -> None:
@@ -87,21 +81,18 @@ def analyze(tx: Tx, table_id: int) -> None:
     tx.row("SELECT app_analyze_dataset_table(%s)", (table_id,))
 
 
-def read_matching(tx: Tx, table_id: int, columns: Sequence[DatasetColumn], condition: Condition) -> NDArray[np.int32]:
-    """Ordinals of the records, of any version, that fulfil a condition."""
+def read_matching(tx: Tx, table_id: int, columns: Sequence[DatasetColumn], condition: Condition) -> bytes | None:
+    """Ordinals of the records, of any version, that fulfil a condition, as a binary array."""
     params: list[Any] = []
     where = _condition(condition, columns, params)
-    statement = sql.SQL("COPY (SELECT ordinal FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)")
-    return _ordinals(tx, statement.format(table_name("rows", table_id), where), params)
+    statement = sql.SQL("SELECT array_send(array_agg(ordinal)) FROM {} WHERE {}")
+    return _one(tx, statement.format(table_name("rows", table_id), where), params)
 
 
-def _ordinals(tx: Tx, statement: sql.Composed, params: Sequence[Any] = ()) -> NDArray[np.int32]:
-    import numpy as np  # noqa: PLC0415 - a tenth of a second that only builds and filters need
-
-    with tx.raw.cursor() as cursor, cursor.copy(statement, params) as copy:
-        data = b"".join(copy)
-    rows = np.frombuffer(data[_COPY_HEADER:-_COPY_TRAILER], dtype=np.dtype(_ORDINAL_ROW))
-    return rows["ordinal"].astype("i4")
+def _one(tx: Tx, statement: sql.Composed, params: Sequence[Any] = ()) -> bytes | None:
+    with tx.raw.cursor(row_factory=tuple_row, binary=True) as cursor:
+        row = cursor.execute(statement, params).fetchone()
+    return row[0] if row else None
 
 
 def _condition(condition: Condition, columns: Sequence[DatasetColumn], params: list[Any]) -> sql.Composable:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gristmill.base.db import Tx
 from gristmill.base.errors import Invalid
-from gristmill.datasets import build_store, filters, rows_store, search_store, vectors_store
+from gristmill.datasets import arrays, build_store, filters, rows_store, search_store, vectors_store
 from gristmill.datasets.model import (
     FUSION_DEPTH,
     DatasetColumn,
@@ -163,7 +163,7 @@ def _narrow(tx: Tx, found: Sequence[_Searchable], value: Any) -> None:
             refused, item.allowed = error, allowed
             continue
         fitting += 1
-        ordinals = rows_store.read_matching(tx, item.row["rows_table"], item.columns, condition)
+        ordinals = arrays.ints(rows_store.read_matching(tx, item.row["rows_table"], item.columns, condition))
         allowed[ordinals[ordinals < len(members)]] = True
         item.allowed = (allowed if item.owners is None else allowed[item.owners]) & members
     if refused is not None and not fitting:

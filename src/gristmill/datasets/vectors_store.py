@@ -25,6 +25,10 @@ INDEX_MS_MAX = 4 * 3_600_000
 SCAN_TUPLES_MAX = 40_000
 """Entries of the index that a narrow filter may make it look at."""
 
+_SEARCH_SETTINGS: LiteralString = (
+    "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),"
+    " set_config('hnsw.max_scan_tuples', %s, true)"
+)
 _INSIDE: LiteralString = "WHERE CASE WHEN ordinal < %(count)s THEN get_bit(%(members)b, ordinal) = 1 END "
 
 
@@ -112,21 +116,17 @@ def nearest(
     tx: Tx, table_id: int, vector: Halfvecs, *, members: bytes | None, ef_search: int, limit: int
 ) -> list[tuple[int, float]]:
     """(ordinal, cosine) of the nearest by the index; `members` are the ordinals that count, all of them if None."""
-    tx.row(
-        "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),"
-        " set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_seqscan', 'off', true),"
-        " set_config('enable_sort', 'off', true)",
-        (str(ef_search), str(SCAN_TUPLES_MAX)),
-    )
     inside = sql.SQL("") if members is None else sql.SQL(_INSIDE)
     statement = sql.SQL(
         "SELECT ordinal, -(embedding <#> %(vector)b::halfvec) FROM {} {}"
         "ORDER BY embedding <#> %(vector)b::halfvec LIMIT %(limit)s"
     ).format(table_name("vectors", table_id), inside)
-    found = _pairs(
-        tx, statement, {"vector": vector, "members": members, "count": 8 * len(members or b""), "limit": limit}
-    )
-    tx.row("SELECT set_config('enable_seqscan', 'on', true), set_config('enable_sort', 'on', true)")
+    params = {"vector": vector, "members": members, "count": 8 * len(members or b""), "limit": limit}
+    with _cursor(tx) as cursor:
+        with tx.raw.pipeline():  # both on one way to the server
+            tx.raw.execute(_SEARCH_SETTINGS, (str(ef_search), str(SCAN_TUPLES_MAX)))
+            cursor.execute(statement, params)
+        found = [(int(ordinal), float(score)) for ordinal, score in cursor.fetchall()]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 

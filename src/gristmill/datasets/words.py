@@ -95,6 +95,8 @@ def _take_apart(run: str, offset: int) -> Iterator[Word]:
 
 def places(text: str) -> list[Word]:
     """The words, folded, with their places in the text as it is."""
+    if text.isascii():
+        return [Word(run[0][:WORD_CHARS_MAX], run.start(), run.end()) for run in _RUNS.finditer(text.lower())]
     out: list[Word] = []
     for run in _RUNS.finditer(text):
         if run[0].isascii() or not _DENSE_RUN.search(run[0]):
