@@ -14,7 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.base.errors import CODES, Error
+from gristmill.doors.connector import app as connector_app
 from gristmill.doors.dataset import app as dataset_app
+from gristmill.doors.enrich import EXAMPLE as ENRICH_EXAMPLE
+from gristmill.doors.enrich import enrich
 from gristmill.doors.template import app as template_app
 
 app = typer.Typer(
@@ -28,6 +31,7 @@ app = typer.Typer(
 
 app.add_typer(template_app, name="template")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(connector_app, name="connector")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR")
@@ -154,6 +158,9 @@ def run(
         match=None if match is None else MatchOrder(match, key, threshold, one_to_one),
     )
     raise typer.Exit(run_file(order))
+
+
+app.command(epilog=ENRICH_EXAMPLE)(enrich)
 
 
 @app.command("inspect", epilog="Example: `gristmill inspect leads.csv --rows 5`")
