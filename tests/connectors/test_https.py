@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,14 +21,14 @@ TOKEN = "a-long-secret-token"
 
 
 @pytest.fixture
-def place(database: Database, owner: Caller, receiver: Receiver) -> Iterator[Place]:
+def place(database: Database, owner: Caller, receiver: Receiver) -> Place:
     receiver.allow = lambda headers: headers.get("authorization") == f"Bearer {TOKEN}"
     receiver.file = csv(4)
     body = {
         "name": "Feed", "role": "INVENTORY_SOURCE", "type": "HTTPS_WEBHOOK", "secret": {"token": TOKEN},
         "config": {"url": f"{receiver.url}/feed.csv?part=1", "authScheme": "Bearer"},
     }  # fmt: skip
-    yield make_place(database, owner, body)
+    return make_place(database, owner, body)
 
 
 @pytest.fixture(autouse=True)
