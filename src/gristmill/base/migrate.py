@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from importlib.resources import as_file, files
 from typing import LiteralString
@@ -102,7 +104,8 @@ def _apply(url: str) -> None:
     with as_file(files("gristmill") / "migrations") as folder:
         migrations = yoyo.read_migrations(str(folder))
         try:
-            backend.apply_migrations(backend.to_apply(migrations))
+            with contextlib.redirect_stdout(io.StringIO()):  # yoyo prints what a SELECT in a migration answers
+                backend.apply_migrations(backend.to_apply(migrations))
         except psycopg.errors.InsufficientPrivilege as error:
             raise SchemaFailed(f"The database user may not create tables: {error}") from error
         finally:
