@@ -6,38 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-WORDS = [
-    "", "a", "Anna", "Zoë", "naïve café", "<b>&\"'</b>", "x=1&y=2 z", "日本語", "😀 ok", "tab\there", "line\nbreak", "back\\slash",
-    "0", "false", "  pad  ", "%d", "{{x}}", "zero\u200bwidth", "soft\u00adhyphen", "nul\0", "\x7f\x1b", "\u2028", "e\u0301",
-    "K", "\ufeffbom", "\U000e0001", "ǅ", "`tick`", "aaaaaaaaaaaaaaaaaaaaaaaaa",
-]  # fmt: skip
-INTS = [0, 1, 2, 3, -1, 7, 42, 97, 255, 1000, 65536, 1250000, 2147483648, -42, 9223372036854775807, -9223372036854775808]
-FLOATS = [
-    0.0, -0.0, 1.0, 1.5, -2.5, 0.1, 3.14159, 100.0, 999999.0, 1234567.0, 1e20, 1e21, 1e-5, 0.0001, 5e-324, 1e100,
-    1.7976931348623157e308, 0.30000000000000004, 123456789.0, -1e-7, 2.5e-10, 65.0, 0.5, 12345.678, 9007199254740993.0,
-    4503599627370496.5, 1e22, 1e23, 2.2250738585072014e-308,
-]  # fmt: skip
-NUMBERS = [
-    "0", "1", "2", "3", "10", "42", "-3", "+5", "0x1F", "0o17", "0b101", "017", "1_000", "1.5", "1e3", ".5", "1.", "0x1p4",
-    "0x1.8p-2", "-0", "1_0.5", "'a'", "'\\n'", "'世'", "'\\x41'", "'\\u00e9'", "1i", "2.5i", "1+2i", "0i", "100", "1e100",
-    "9223372036854775807", "9223372036854775808", "18446744073709551615", "99999999999999999999", "0xFF", "-0xe", "1e-7",
-    "089", "08.5", "0x", "1__0", "_1", "1_", "0x_1", "0_1", "1e", "5x", "1.2.3", "''", "'ab'", "'\\'", "'\\q'", "0b12", "1E5",
-    "-1.5e-3", "0X1P-2", "3.0", "-0.0", "0.0", "1e400", "0x1p-2000", "1-2i", "1e2+3e1i", "0x1p2+1i", "2i3",
-]  # fmt: skip
-STRINGS = [
-    '"a"', '""', '"x y"', '"\\n"', '"\\t|"', '"\\u00e9"', '"\\x41"', '"\\xff"', '"\\377"', '"\\xe2\\x82"', '"😀"', "`raw`", "`a\\n\nb`",
-    '"<&>"', '"q\\"q"', '"\\U0001F600"', '"%"', '"\\z"', '"\\400"', '"\\ud800"', '"\\\'"', '"name"', '"key"', '"a b"', "`cr\r`",
-]  # fmt: skip
-KEYS = ["name", "city", "n", "m", "f", "g", "ok", "no", "nul", "list", "words", "objs", "map", "deep", "é", "a_b", "X1", "empty",
-        "none", "mixed", "zero", "grid"]  # fmt: skip
-MISSING = ["nope", "gone", "Ünï"]
-TEXTS = ["", " ", "x", "\n", "\n\n", "  \n  ", "text ", "{ ", "}", "{ { ", "|", "é", "%", "\t", "a{b}c", "\\", '"', "'", "}}", "日本", "\r\n", "-", "{}"]
-FUNCTIONS = ["and", "or", "not", "len", "index", "slice", "eq", "ne", "lt", "le", "gt", "ge", "print", "printf", "println", "html",
-             "js", "urlquery", "call"]  # fmt: skip
-VERBS = "vTdsqxXfFeEgGbocUtpOw%zé!"
-DAMAGE = ["{{", "}}", "{{end}}", "{{else}}", "{{if}}", "(", ")", "|", '"', "'", "`", ".", "$", ",", ":=", "=", "-", "{{-", "-}}", "/*", "*/",
-          "{{/*", "*/}}", "{{break}}", "{{define \"q\"}}", "nil", "\\", "\n", "é", "…", "/", "0x", "range", "template", "$x", "..", ".x.",
-          "{{template \"q\"}}", "{{block \"q\" .}}", "\x01", "@", "1", "{{range}}", "{{else if 1}}", "{{with"]  # fmt: skip
+from soak.template_words import DAMAGE, FLOATS, FUNCTIONS, INTS, KEYS, MISSING, NUMBERS, STRINGS, TEXTS, VERBS, WORDS
 
 
 @dataclass
@@ -89,16 +58,37 @@ class Grammar:
         if rand.random() < 0.03:
             return rand.choice([None, 1, "text", [1, "a", None], 1.5, True, [], {}, "日本"])
         row = {
-            "name": rand.choice(WORDS), "city": rand.choice(WORDS), "n": rand.choice(INTS), "m": rand.choice(INTS),
-            "f": rand.choice(FLOATS), "g": rand.uniform(-1e6, 1e6), "ok": True, "no": False, "nul": None,
+            "name": rand.choice(WORDS),
+            "city": rand.choice(WORDS),
+            "n": rand.choice(INTS),
+            "m": rand.choice(INTS),
+            "f": rand.choice(FLOATS),
+            "g": rand.uniform(-1e6, 1e6),
+            "ok": True,
+            "no": False,
+            "nul": None,
             "list": [rand.choice(INTS) for _ in range(rand.randint(0, 5))],
             "words": [rand.choice(WORDS) for _ in range(rand.randint(0, 4))],
-            "objs": [{"name": rand.choice(WORDS), "n": self.scalar(), "sub": self.scalar()} for _ in range(rand.randint(0, 3))],
-            "map": {rand.choice(["b", "a", "é", "Z", "10", "9", "", "key"]): self.scalar() for _ in range(rand.randint(0, 4))},
+            "objs": [
+                {"name": rand.choice(WORDS), "n": self.scalar(), "sub": self.scalar()}
+                for _ in range(rand.randint(0, 3))
+            ],
+            "map": {
+                rand.choice(["b", "a", "é", "Z", "10", "9", "", "key"]): self.scalar()
+                for _ in range(rand.randint(0, 4))
+            },
             "deep": {"a": {"b": {"c": self.scalar()}, "n": None}, "l": [[1, 2], [], ["x", {"k": 1}]]},
-            "é": rand.choice(WORDS), "a_b": self.scalar(), "X1": self.scalar(), "a b": self.scalar(), "key": self.scalar(),
-            "empty": "", "none": [], "mixed": [self.scalar() for _ in range(rand.randint(0, 5))], "zero": 0, "grid": [[1], [2, 3.5]],
-        }  # fmt: skip
+            "é": rand.choice(WORDS),
+            "a_b": self.scalar(),
+            "X1": self.scalar(),
+            "a b": self.scalar(),
+            "key": self.scalar(),
+            "empty": "",
+            "none": [],
+            "mixed": [self.scalar() for _ in range(rand.randint(0, 5))],
+            "zero": 0,
+            "grid": [[1], [2, 3.5]],
+        }
         for key in rand.sample(list(row), rand.randint(0, 5) if self.wild else 0):
             row[key] = rand.choice([self.scalar(), self.scalar(), {}, {"name": 1}, [None], None])
         return row
@@ -111,7 +101,10 @@ class Grammar:
     def csv_row(self) -> dict[str, str]:
         """A row of text cells."""
         rand = self.rand
-        return {key: rand.choice([*WORDS, str(rand.choice(INTS)), str(rand.choice(FLOATS))]) for key in [*KEYS, "a b", "key"]}
+        return {
+            key: rand.choice([*WORDS, str(rand.choice(INTS)), str(rand.choice(FLOATS))])
+            for key in [*KEYS, "a b", "key"]
+        }
 
     # Actions
 
@@ -149,7 +142,9 @@ class Grammar:
         return self.action(f"printf {self.quoted(self.format())}{args}")
 
     def _comment(self) -> str:
-        return self.rand.choice(["{{/* c */}}", "{{- /* c */ -}}", "{{/**/}}", "{{/* a\nb */}}", "{{- /* c */}}"]) if self.rand.random() < 0.9 else self.rand.choice([ "{{- /* c */ -}}", "{{/**/}}", "{{ /* c */}}", "{{/* a\nb */}}", "{{/* c */ }}", "{{- /* c */}}"])
+        good = ["{{/* c */}}", "{{- /* c */ -}}", "{{/**/}}", "{{/* a\nb */}}", "{{- /* c */}}"]
+        bad = ["{{ /* c */}}", "{{/* c */ }}", "{{/* c", "{{/*/}}"]
+        return self.rand.choice(good if self.rand.random() < 0.9 else bad)
 
     def _declare(self) -> str:
         name = "$" + self.rand.choice(["x", "y", "z", "é1", "", "name"])
@@ -165,7 +160,11 @@ class Grammar:
 
     def _leave(self) -> str:
         word = self.rand.choice(["break", "continue"])
-        return self.action(word) if self.rand.random() < 0.5 else self.action(f"if {self.pipeline()}") + self.action(word) + "{{end}}"
+        return (
+            self.action(word)
+            if self.rand.random() < 0.5
+            else self.action(f"if {self.pipeline()}") + self.action(word) + "{{end}}"
+        )
 
     def _body(self, count: int) -> str:
         known = len(self.names)
@@ -196,14 +195,49 @@ class Grammar:
 
     def _range(self) -> str:
         rand, known = self.rand, len(self.names)
-        source = self.pipeline() if rand.random() < 0.3 else rand.choice(
-            [".list", ".words", ".objs", ".map", ".mixed", "$", ".", "3", "0", ".n", ".none", ".deep.l", ".grid", "2", ".missing", ".zero"]
-        )  # fmt: skip
+        source = (
+            self.pipeline()
+            if rand.random() < 0.3
+            else rand.choice(
+                [
+                    ".list",
+                    ".words",
+                    ".objs",
+                    ".map",
+                    ".mixed",
+                    "$",
+                    ".",
+                    "3",
+                    "0",
+                    ".n",
+                    ".none",
+                    ".deep.l",
+                    ".grid",
+                    "2",
+                    ".missing",
+                    ".zero",
+                ]
+            )
+        )
         names = rand.choice([[], [], ["$x"], ["$i", "$e"], ["$x", "$x"], ["$e"]])
-        if ".n" in source and "n" == source[-1]:
+        if ".n" in source and source[-1] == "n":
             source = "(len .words)"
         if not self.wild:
-            source = rand.choice(["$.list", "$.words", "$.objs", "$.map", "$.mixed", "$", "3", "$.none", "$.deep.l", "$.grid", "$.missing"])
+            source = rand.choice(
+                [
+                    "$.list",
+                    "$.words",
+                    "$.objs",
+                    "$.map",
+                    "$.mixed",
+                    "$",
+                    "3",
+                    "$.none",
+                    "$.deep.l",
+                    "$.grid",
+                    "$.missing",
+                ]
+            )
             if len(names) == 2 and source == "3":
                 source = "$.list"
         sign = " = " if rand.random() < 0.1 else " := "
@@ -218,7 +252,11 @@ class Grammar:
         return text + self.action("end")
 
     def _template(self) -> str:
-        name = self.rand.choice(self.defined) if self.defined and self.rand.random() < 0.95 else self.rand.choice(["missing", "t"])
+        name = (
+            self.rand.choice(self.defined)
+            if self.defined and self.rand.random() < 0.95
+            else self.rand.choice(["missing", "t"])
+        )
         argument = f" {self.pipeline()}" if self.rand.random() < 0.8 else ""
         if name == "t" and self.rand.random() < 0.9:
             return self.text()
@@ -228,7 +266,11 @@ class Grammar:
         names, self.names, loops, self.loops = self.names, [], self.loops, 0
         body = self.nodes(1)
         self.names, self.loops = names, loops
-        return self.action(f"block {self.quoted(self.rand.choice(['bl', 'b2', 'x']))} {self.pipeline()}") + body + "{{end}}"
+        return (
+            self.action(f"block {self.quoted(self.rand.choice(['bl', 'b2', 'x']))} {self.pipeline()}")
+            + body
+            + "{{end}}"
+        )
 
     # Expressions
 
@@ -263,19 +305,48 @@ class Grammar:
         """A call that works for most rows."""
         rand, operand = self.rand, self.operand
         if piped:
-            return rand.choice(["print", "println", "html", "js", "urlquery", 'printf "%v"', 'printf "%q|"', 'printf "%-8v"', "not", "or nil",
-                                "and 1", 'printf "%5.2s"', 'print "<"', "eq nil", "html 1 2", 'printf "%T"'])  # fmt: skip
+            return rand.choice(
+                [
+                    "print",
+                    "println",
+                    "html",
+                    "js",
+                    "urlquery",
+                    'printf "%v"',
+                    'printf "%q|"',
+                    'printf "%-8v"',
+                    "not",
+                    "or nil",
+                    "and 1",
+                    'printf "%5.2s"',
+                    'print "<"',
+                    "eq nil",
+                    "html 1 2",
+                    'printf "%T"',
+                ]
+            )
         pick = rand.choice
         one, two = operand(depth), operand(depth)
         calls = [
-            f"print {one} {two}", f"println {one}", f"html {one}", f"js {one}", f"urlquery {one}", f"not {one}", f"or {one} {two}",
-            f"and {one} {two} {operand(depth)}", "len " + pick([".name", ".list", ".map", ".city", ".words", "$.objs", ".deep", "$.grid"]),
-            "index $ " + pick(['"a b"', '"key"', '"name"', '"nope"']), "index $.map " + pick(['"a"', '"b"', '"Z"', '"é"']),
+            f"print {one} {two}",
+            f"println {one}",
+            f"html {one}",
+            f"js {one}",
+            f"urlquery {one}",
+            f"not {one}",
+            f"or {one} {two}",
+            f"and {one} {two} {operand(depth)}",
+            "len " + pick([".name", ".list", ".map", ".city", ".words", "$.objs", ".deep", "$.grid"]),
+            "index $ " + pick(['"a b"', '"key"', '"name"', '"nope"']),
+            "index $.map " + pick(['"a"', '"b"', '"Z"', '"é"']),
             "slice $." + pick(["name 0 0", "city 0 1", "name 0", "list 0 0", "list 0 1", "words 0", "list 0"]),
             pick(["lt", "le", "gt", "ge", "eq", "ne"])
-            + pick([" $.n 3", " $.f 1.5", " $.name $.city", " $.m $.n", " 3 $.n", " $.g $.f", ' $.name "K"', ' "a" $.city']),
-            'eq $.name "a" "K" "Anna"', f"printf {self.quoted(self.format())} {one} {two}",
-        ]  # fmt: skip
+            + pick(
+                [" $.n 3", " $.f 1.5", " $.name $.city", " $.m $.n", " 3 $.n", " $.g $.f", ' $.name "K"', ' "a" $.city']
+            ),
+            'eq $.name "a" "K" "Anna"',
+            f"printf {self.quoted(self.format())} {one} {two}",
+        ]
         return pick(calls)
 
     def _arguments(self, name: str, depth: int) -> list[str]:
@@ -296,23 +367,60 @@ class Grammar:
     def _compared(self, depth: int) -> list[str]:
         rand = self.rand
         pairs = [
-            [".n", rand.choice(["1", "42", "0", ".m"])], [".f", rand.choice(["1.5", "0.0", "1e3", ".g"])],
-            [".name", rand.choice(['"a"', '"Anna"', ".city", '"Zoë"'])], ["(index .name 0)", rand.choice(["97", "'a'", "(index .city 0)"])],
-            [".nul", "nil"], [".list", ".words"], [".map", ".list"], [".ok", "true"], ["1i", "1i"], [".name", '"a"', '"b"', '"Anna"'],
-        ]  # fmt: skip
+            [".n", rand.choice(["1", "42", "0", ".m"])],
+            [".f", rand.choice(["1.5", "0.0", "1e3", ".g"])],
+            [".name", rand.choice(['"a"', '"Anna"', ".city", '"Zoë"'])],
+            ["(index .name 0)", rand.choice(["97", "'a'", "(index .city 0)"])],
+            [".nul", "nil"],
+            [".list", ".words"],
+            [".map", ".list"],
+            [".ok", "true"],
+            ["1i", "1i"],
+            [".name", '"a"', '"b"', '"Anna"'],
+        ]
         if rand.random() < 0.6:
             return rand.choice(pairs)
         return [self.operand(depth) for _ in range(rand.choice([1, 2, 2, 2, 2, 3]))]
 
     def _part(self, name: str, depth: int) -> list[str]:
         rand = self.rand
-        item = rand.choice([".list", ".words", ".name", ".map", ".mixed", ".deep.l", ".", "$", ".objs", '"日本x"', "(slice .list 0 2)", ".grid"])
+        item = rand.choice(
+            [
+                ".list",
+                ".words",
+                ".name",
+                ".map",
+                ".mixed",
+                ".deep.l",
+                ".",
+                "$",
+                ".objs",
+                '"日本x"',
+                "(slice .list 0 2)",
+                ".grid",
+            ]
+        )
         if name == "slice":
             return [item, *[rand.choice(["0", "1", "2", "3", "4", "5"]) for _ in range(rand.randint(0, 4))]]
-        keys = ["0", "1", "2", "-1", '"a"', '"name"', '"key"', '"a b"', "nil", ".n", "1.5", '"b"', ".missing", self.operand(depth - 1)]
+        keys = [
+            "0",
+            "1",
+            "2",
+            "-1",
+            '"a"',
+            '"name"',
+            '"key"',
+            '"a b"',
+            "nil",
+            ".n",
+            "1.5",
+            '"b"',
+            ".missing",
+            self.operand(depth - 1),
+        ]
         return [item, *[rand.choice(keys) for _ in range(rand.choice([0, 1, 1, 1, 2]))]]
 
-    def operand(self, depth: int) -> str:
+    def operand(self, depth: int) -> str:  # noqa: PLR0911 - one for each kind
         """A value."""
         rand = self.rand
         kind = rand.random()
@@ -331,7 +439,9 @@ class Grammar:
             return rand.choice(NUMBERS[:32] if not self.wild or rand.random() < 0.9 else NUMBERS)
         if kind < 0.93:
             return rand.choice(STRINGS[:16] if not self.wild or rand.random() < 0.9 else STRINGS)
-        return rand.choice(["true", "false"] if not self.wild and depth < 2 else ["true", "false", "true", "false", "nil"])
+        return rand.choice(
+            ["true", "false"] if not self.wild and depth < 2 else ["true", "false", "true", "false", "nil"]
+        )
 
     def path(self) -> str:
         """`.a.b`"""
@@ -339,7 +449,9 @@ class Grammar:
         first = rand.choice(KEYS) if rand.random() < 0.9 else rand.choice(MISSING)
         if not self.wild:
             if rand.random() < 0.15:
-                return rand.choice(["$.deep.a", "$.deep.a.b", "$.deep.a.b.c", "$.deep.l", "$.map.a", "$.map.nope.x", "$.nope.x.y"])
+                return rand.choice(
+                    ["$.deep.a", "$.deep.a.b", "$.deep.a.b.c", "$.deep.l", "$.map.a", "$.map.nope.x", "$.nope.x.y"]
+                )
             return rand.choice(["$.", "$.", "."]) + first if self.loops else "." + first
         rest = ["name", "n", "a", "b", "key", "sub", "nope"]
         more = [rand.choice(rest) for _ in range(rand.choice([0, 0, 0, 0, 1, 2]))]
@@ -363,7 +475,11 @@ class Grammar:
             if rand.random() < 0.05:
                 continue
             out += "%" + "".join(rand.choice("#0+- ") for _ in range(rand.choice([0, 0, 0, 0, 1, 1, 2, 3])))
-            out += rand.choice(["", "", "", "", "", "[1]", "[2]", "[3]", "[0]", "[x]", "["]) if rand.random() < 0.15 else ""
+            out += (
+                rand.choice(["", "", "", "", "", "[1]", "[2]", "[3]", "[0]", "[x]", "["])
+                if rand.random() < 0.15
+                else ""
+            )
             out += rand.choice(["", "", "", "1", "5", "10", "20", "*", "100"]) if rand.random() < 0.98 else "100000000"
             out += rand.choice(["", "", "", ".", ".0", ".1", ".3", ".10", ".*", ".[1]*", ".20"])
             out += rand.choice(VERBS) if rand.random() < 0.3 else rand.choice("vdsqxfg")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gristmill.gotemplate.emitter import NOT_CONSTANT, Value, braced, joined
+from gristmill.gotemplate.emitter import NOT_CONSTANT, Aside, Value, braced, joined
 from gristmill.gotemplate.functions import ARITY
 from gristmill.gotemplate.model import LONG_CHARS
 from gristmill.gotemplate.nodes import Bool, Nil, Num, Operand, String, shown
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 _WIDTH_MAX = 200
 """Formats with a greater width are applied where their texts are counted."""
-SHOWN = "{0} if type({0}) is str or type({0}) is int else show({0})"
-"""Code of what an action prints of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,39 +70,44 @@ def _codes(values: Sequence[Value]) -> str:
 
 def _logic(to: Expressions, call: Site) -> Value:
     """`and`, `or`: operands are evaluated one after the other until one decides."""
-    test = "if not {}:" if call.name == "or" else "if {}:"
-    result = to.out.name()
-    at = to.out.name("a") if to.out.exact and len(call.args) > 1 else ""
+    out, result = to.out, to.out.name()
+    at = out.name("a") if out.exact and len(call.args) > 1 else ""
     outer, to.conditional = to.conditional, []
     last_at = call.name_site
-    head = to.out.depth
-    with to.out.aside() as part:
-        for position, arg in enumerate(call.args):
-            if position:
-                to.out.line(test.format(result))
-                to.out.depth += 1
-                with to.scope.branch():
-                    value = to.argument(arg)
-            else:
-                value = to.argument(arg)
+    parts: list[tuple[Aside, str]] = []
+    for position, arg in enumerate(call.args):
+        out.depth += position > 0
+        with out.aside() as part, to.scope.branch() if position else nullcontext():
+            value = to.argument(arg)
             last_at = value.at
-            to.out.line(f"{result} = {value.code}")
             if at:
-                to.out.line(f"{at} = {value.at}")
-            to.out.depth = head
-        if call.final:
-            if call.args:
-                to.out.line(test.format(result))
-                to.out.depth += 1
-            to.out.line(f"{result} = {call.final.code}")
-            to.out.depth = head
+                out.line(f"{at} = {value.at}")
+        out.depth -= position > 0
+        parts.append((part, value.code))
+    if call.final:
+        parts.append((Aside(out.depth + 1, [], []), call.final.code))
     for name in to.conditional:
-        to.out.line(f"{name} = UNSET")
+        out.line(f"{name} = UNSET")
     if outer is not None:
         outer += to.conditional
     to.conditional = outer
-    to.out.lines += part.lines
+    folded = [part.folded(code) for part, code in parts]
+    if None in folded:
+        _decide(to, call.name, result, parts)
+    else:
+        out.line(f"{result} = {f' {call.name} '.join(f'({code})' for code in folded)}")
     return Value(result, at=at or last_at)
+
+
+def _decide(to: Expressions, name: str, result: str, parts: Sequence[tuple[Aside, str]]) -> None:
+    """`and`, `or` as statements."""
+    for position, (part, code) in enumerate(parts):
+        if position:
+            to.out.line(f"if {result}:" if name == "and" else f"if not {result}:")
+        to.out.lines += part.lines
+        to.out.depth += position > 0
+        to.out.line(f"{result} = {code}")
+        to.out.depth -= position > 0
 
 
 def _not(to: Expressions, call: Site) -> Value:

@@ -5,6 +5,7 @@ No text of a template or a row gets into the source except as `repr` of a consta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ NOT_CONSTANT: Any = object()
 
 Place = Operand | Command | Call
 """What an error message can point at."""
+
+
+_ASSIGNMENT = re.compile(r"([a-z]\d+) = (.+)")
 
 
 class TooDeep(Exception):
@@ -55,9 +59,23 @@ class Aside:
     pieces: list[str]
     """Pieces not written yet."""
 
-    def moved(self, levels: int) -> Aside:
-        """The same, more or less indented."""
-        return Aside(self.depth + levels, [line[-levels:] for line in self.lines], self.pieces)
+    def raised(self) -> Aside:
+        """The same, one level less indented."""
+        return Aside(self.depth - 1, [line[1:] for line in self.lines], self.pieces)
+
+    def folded(self, code: str) -> str | None:
+        """The code as one expression with the assignments before it; None when there are other statements."""
+        steps: list[str] = []
+        for line in self.lines:
+            found = _ASSIGNMENT.fullmatch(line, self.depth)
+            if not found:
+                return None
+            steps.append(f"({found[1]} := {found[2]})")
+        if not steps:
+            return code
+        if not steps[-1].startswith(f"({code} := "):
+            steps.append(code)
+        return steps[0] if len(steps) == 1 else f"({', '.join(steps)})[-1]"
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.gotemplate import survey
-from gristmill.gotemplate.calls import SHOWN, Site, printf_pieces
+from gristmill.gotemplate.calls import Site, printf_pieces
 from gristmill.gotemplate.emitter import NOT_CONSTANT, Aside, Emitter, Place, Value, joined
 from gristmill.gotemplate.expressions import NIL, Expressions
 from gristmill.gotemplate.literals import quote
@@ -33,6 +33,8 @@ from gristmill.gotemplate.options import Options
 from gristmill.gotemplate.scope import Scope, Slot, assigned_names
 from gristmill.gotemplate.verbs import show
 
+PRINTS_FREE = 4
+"""A template that prints more values than this counts what it writes of lists and maps."""
 LOOK_EVERY = 200
 """Nodes of a template after which its program looks at the limits."""
 LONG_LOOP = 64
@@ -63,6 +65,8 @@ class _Generator:
         self.numbers = {name: number for number, name in enumerate(tree.definitions)}
         self.graph = survey.call_graph(tree)
         self.endless = survey.endless(self.graph)
+        self.is_long = survey.prints(tree) > PRINTS_FREE
+        self.to.needs_meter = self.is_long
         self.in_function = False
         self.written = 0
         """Nodes so far."""
@@ -196,12 +200,11 @@ class _Generator:
             self.out.text(show(value.constant))
         elif value.kind in {"str", "int"}:
             self.out.shown(value.code)
-        elif self.out.exact:
-            self.out.shown(f"show_at({value.at}, {self.to.whole(value).code})")
-        elif value.kind == "any":
-            self.out.shown(SHOWN.format(self.to.whole(value).code))
         else:
-            self.out.shown(f"show({value.code})")
+            code = self.to.whole(value).code
+            text = f"show_at({value.at}, m, {code})" if self.is_long or self.out.exact else f"show({code})"
+            quick = value.kind == "any" and not self.out.exact
+            self.out.shown(f"{code} if type({code}) is str or type({code}) is int else {text}" if quick else text)
 
     def _block(self, node: Block) -> None:
         with self.to.scope.block():
@@ -242,16 +245,16 @@ class _Generator:
         with self.out.aside() as head:
             value = self.to.pipeline(node.pipe)
         body = self._part(node, value)
-        if head.lines:
-            self.out.depth -= 1
+        self.out.depth -= 1
+        test = head.folded(value.code)
+        if test is None:
             self.out.line("else:")
             self.out.depth += 1
             self.out.lines += head.lines
             self._open(value, body)
             return
-        self.out.depth -= 1
-        self.out.line(f"elif {value.code}:")
-        self.out.place(body.moved(-1))
+        self.out.line(f"elif {test}:")
+        self.out.place(body.raised())
 
     def _open(self, value: Value, body: Aside) -> None:
         self.out.begin()

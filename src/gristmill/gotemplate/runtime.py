@@ -21,6 +21,9 @@ from gristmill.gotemplate.model import (
 from gristmill.gotemplate.values import MISSING, StringMap, Uint8, is_int, sorted_items, type_name
 from gristmill.gotemplate.verbs import Spec, TooMuch, format_value, show
 
+COMPOUND_WEIGHT = 2
+"""A character of a list or map counts so much: it takes longer to make than others."""
+
 
 def fail(site: int, reason: str) -> NoReturn:
     """Raise a failure."""
@@ -101,12 +104,17 @@ def field_or_none(site: int, receiver: Any, name: str, is_boxed: bool, has_args:
 # Output
 
 
-def show_at(site: int, value: Any) -> str:
-    """What an action prints of a value."""
+def show_at(site: int, meter: Meter, value: Any) -> str:
+    """What an action prints of a value. The text of lists and maps counts against the row's limit."""
     try:
-        return show(value)
+        text = show(value)
     except TooMuch as error:
         fail(site, str(error))
+    if isinstance(value, (list, dict)) and len(text) > LONG_CHARS:
+        meter.made += COMPOUND_WEIGHT * len(text)
+        if meter.made > MADE_CHARS_MAX:
+            fail(site, "the lists and maps of this row make too much text")
+    return text
 
 
 def checked_format(site: int, value: Any, is_boxed: bool) -> str:

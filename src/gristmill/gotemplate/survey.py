@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from gristmill.gotemplate.characters import is_surrogate
-from gristmill.gotemplate.nodes import Block, Call, Function, Leave, Node, String, Tree
+from gristmill.gotemplate.nodes import Action, Block, Call, Function, Leave, Node, String, Tree
 from gristmill.gotemplate.scope import pipes
 
+MANY = 100
 _CUTTERS = frozenset({"slice", "b64dec"})
 """Functions that answer pieces of characters."""
 
@@ -23,6 +24,23 @@ def size(nodes: Sequence[Node]) -> int:
         if isinstance(node, Block):
             stack += (*node.body, *(node.other or ()))
     return count + sum(len(command.args) for pipe in pipes(nodes) for command in pipe.commands)
+
+
+def prints(tree: Tree) -> int:
+    """How many values a row's text has at least room for; a loop or a call counts for many."""
+    count = 0
+    for definition in tree.definitions.values():
+        stack = [*definition.body]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Action):
+                count += 1
+            elif isinstance(node, Call):
+                count += MANY
+            elif isinstance(node, Block):
+                count += MANY if node.word == "range" else 0
+                stack += (*node.body, *(node.other or ()))
+    return count
 
 
 def leaves(nodes: Sequence[Node]) -> bool:
