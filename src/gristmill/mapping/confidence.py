@@ -1,8 +1,8 @@
 """How often a choice like this one is right.
 
 A logistic curve over how far the choice is above the threshold and how far above the next best columns. Its weights are
-fitted by `tools/calibrate_mapping.py` to real tables, read with a part of the known words left out: what is unsure about
-the next table are the words that nobody has put into the lists yet.
+fitted by `tools/calibrate_mapping.py` to real tables, read with a part of the known words left out: what is unsure
+about the next table are the words that nobody has put into the lists yet.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from gristmill.base.config import Settings
 from gristmill.base.errors import Error
 from gristmill.base.fetch import Egress, http_session, reason, request
 from gristmill.base.log import get_log
-from gristmill.mapping.model import ChatLabel, Draft, Evidence, Field, FieldMapping
+from gristmill.mapping.model import ChatLabel, Draft, Evidence, Field, FieldMapping, lead_problem
 from gristmill.mapping.sheet import Sheet
 
 log = get_log("mapping")
@@ -34,8 +34,8 @@ UNSURE = 0.75
 """A field below this confidence is worth a question, and takes the model's answer."""
 CONFIDENCE = 0.85
 """Of a model's answer that the values do not contradict."""
-CONTRADICTED = -1.0
-"""Points of values at which they contradict an answer."""
+CONTRADICTED, CONTRADICTED_PERSON = -1.0, -2.0
+"""Points of values at which they contradict an answer; a person's name may be any word."""
 FIELD_KINDS = {
     "company": "company", "street": "street", "city": "city", "state": "state", "zip": "zip", "number1": "phone",
     "number2": "phone", "dm_name": "person", "contact_id": "id",
@@ -196,18 +196,40 @@ def _columns(value: Any, width: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def is_unsure(draft: Draft, fields: Sequence[Field]) -> bool:
-    """Whether local evidence leaves a question: a field that it is unsure of."""
-    return any(draft.fields[item.name].confidence < UNSURE for item in fields)
+def is_unsure(draft: Draft, sheet: Sheet, *, every: bool) -> bool:
+    """Whether local evidence leaves a question: a field that it is unsure of, or headers that it can't read.
+
+    `every`: all fields are wanted; of a lead, some are missing in nearly every table.
+    """
+    if any(_is_open(item, sheet) for item in draft.fields.values()):
+        return True
+    used = {index for item in draft.fields.values() for index in item.columns}
+    unread = any(facts.nameless and facts.profile.filled and facts.index not in used for facts in sheet.columns)
+    missing = any(not item.columns for item in draft.fields.values()) if every else bool(lead_problem(draft.fields))
+    return unread and missing
+
+
+def _is_open(item: FieldMapping, sheet: Sheet) -> bool:
+    """Whether a model may choose other columns: by little confidence, or because only the values spoke for it."""
+    return item.confidence < UNSURE or (bool(item.columns) and _are_unread(sheet, item.columns))
+
+
+def _are_unread(sheet: Sheet, columns: Sequence[int]) -> bool:
+    return all(sheet.columns[index].nameless for index in columns)
 
 
 def improve(draft: Draft, answer: Answer, sheet: Sheet) -> Draft:
-    """The draft with the model's columns where local evidence was unsure and the values do not contradict."""
+    """The draft with the model's columns where local evidence was unsure and the values do not contradict.
+
+    A field that evidence left empty may be fed by columns whose headers say nothing to it.
+    """
     fields = dict(draft.fields)
-    sure = {index for item in fields.values() if item.confidence >= UNSURE for index in item.columns if not item.part}
+    settled = [item for item in fields.values() if not _is_open(item, sheet) and not item.part]
+    sure = {index for item in settled for index in item.columns}
     for name, columns in answer.fields.items():
         old = fields[name]
-        if old.confidence >= UNSURE or old.columns == columns or not sure.isdisjoint(columns):
+        is_open = _is_open(old, sheet) or (not old.columns and _are_unread(sheet, columns))
+        if not is_open or old.columns == columns or not sure.isdisjoint(columns):
             continue
         if columns and not _plausible(sheet, name, columns):
             continue
@@ -221,7 +243,8 @@ def improve(draft: Draft, answer: Answer, sheet: Sheet) -> Draft:
 
 def _plausible(sheet: Sheet, name: str, columns: Sequence[int]) -> bool:
     kind = FIELD_KINDS.get(name, "")
-    return all(sheet.columns[index].values_score(kind) > CONTRADICTED for index in columns) if kind else True
+    least = CONTRADICTED_PERSON if kind == "person" else CONTRADICTED
+    return not kind or all(sheet.columns[index].values_score(kind) > least for index in columns)
 
 
 def _once(fields: dict[str, FieldMapping]) -> dict[str, FieldMapping]:

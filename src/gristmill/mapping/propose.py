@@ -114,7 +114,7 @@ def _weigh(sample: _Sample, sheet: Sheet, name: str, listed: Sequence[Field], mo
     fields = {item.name: _choice(item.name, decision) for item in listed}
     used = {index for item in fields.values() for index in item.columns}
     draft = Draft(fields, variants(decision.sheet, used) if name == LEAD else ())
-    if model is None or sample.header is None or not llm.is_unsure(draft, listed):
+    if model is None or sample.header is None or not llm.is_unsure(draft, decision.sheet, every=name != LEAD):
         return draft
     answer = model.ask(llm.Question(listed, sample.columns, sample.rows))
     return draft if answer is None else llm.improve(draft, answer, decision.sheet)
