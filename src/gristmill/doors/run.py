@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -111,7 +111,7 @@ def run_file(order: RunOrder) -> int:
             worker = engine.Worker(database, current, queues=(engine.LOCAL_QUEUE,))
             worker.start()
             try:
-                batch = _watch(database, organization_id, batch, agent, interrupt)
+                batch = watch(database, organization_id, batch, agent, interrupt)
             finally:
                 worker.stop()
         _export(database, organization_id, batch, order.out)
@@ -122,7 +122,7 @@ def run_file(order: RunOrder) -> int:
     print_outcome(batch, receipt, failures, order.out)
     if order.match is not None and receipt.closed:
         _report_matches(batch, order.match)
-    return _exit_code(batch, interrupted=interrupt.asked.is_set())
+    return exit_code(batch, interrupted=interrupt.asked.is_set())
 
 
 def _open_batch(database: Database, organization_id: int, order: RunOrder, spec: AgentSpec) -> tuple[Batch, Agent]:
@@ -276,7 +276,7 @@ def _report_table(table: tables.Table, out: Path) -> None:
     typer.secho(f"{receipt.rejects} lines of the file are no rows; they are kept in {path}.", fg="yellow")
 
 
-def _watch(database: Database, organization_id: int, batch: Batch, agent: Agent, interrupt: Interrupt) -> Batch:
+def watch(database: Database, organization_id: int, batch: Batch, agent: Agent, interrupt: Interrupt) -> Batch:
     """Show progress until the batch is over; on Ctrl-C pause it and wait for the rows in flight."""
     pausing = False
     with Progress(batch, agent) as progress:
@@ -295,13 +295,16 @@ def _watch(database: Database, organization_id: int, batch: Batch, agent: Agent,
 
 
 def _export(database: Database, organization_id: int, batch: Batch, out: Path) -> None:
-    """Write all rows to the output file at once: no reader ever sees half of it."""
+    write_whole(out, batches.export(database, organization_id, batch.id, out.suffix.lstrip(".")))
+
+
+def write_whole(out: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file at once: no reader ever sees half of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     half = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with half.open("wb") as file:
-            for chunk in batches.export(database, organization_id, batch.id, out.suffix.lstrip(".")):
-                file.write(chunk)
+            file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
         half.replace(out)
@@ -309,7 +312,8 @@ def _export(database: Database, organization_id: int, batch: Batch, out: Path) -
         half.unlink(missing_ok=True)
 
 
-def _exit_code(batch: Batch, *, interrupted: bool) -> int:
+def exit_code(batch: Batch, *, interrupted: bool) -> int:
+    """How the command ends."""
     if interrupted and batch.status == "paused":
         return EXIT_INTERRUPTED
     if batch.status != "completed":
