@@ -20,6 +20,7 @@ from gristmill.base.errors import FieldError, Invalid, Malformed
 from gristmill.base.money import parse_usd, usd
 from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
 from gristmill.batches import Batch, WrongState
+from gristmill.engine import SHARED_QUEUE
 from gristmill.enrich import columns as leads
 from gristmill.enrich import store
 from gristmill.enrich.model import (
@@ -70,6 +71,9 @@ class Wishes:
     budget_micro_usd: int | None = None
     auto_start: bool = False
     """Start at once when the balance allows."""
+    run_key: str | None = None
+    """The same command again finds its job by it."""
+    queue: str = SHARED_QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,8 @@ def _order(inventory_id: UUID, wishes: Wishes, file_name: str) -> batches.Order:
         name=wishes.name or file_name[:200],
         row_limit=wishes.row_limit,
         budget_micro_usd=wishes.budget_micro_usd,
+        run_key=wishes.run_key,
+        queue=wishes.queue,
         refuse=leads.refuse,
         start=False,
     )
