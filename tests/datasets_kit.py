@@ -37,6 +37,7 @@ class _Config(BaseModel):
 
     dimensions: int = 32
     pause_s: float = 0.0
+    window: int = 64
 
 
 class QuickEmbedder:
@@ -52,7 +53,7 @@ class QuickEmbedder:
         pass
 
     def model(self, config: _Config, context: EmbedderContext) -> Model:
-        return Model(f"quick-{config.dimensions}", config.dimensions, 64, 1e6)
+        return Model(f"quick-{config.dimensions}", config.dimensions, config.window, 1e6)
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
@@ -170,9 +171,9 @@ class Bench:
             service.keep_file(tx, self.scope, sent)
         return sent
 
-    def create(self, text: str, template: str = "{{.name}} {{.n}}") -> None:
+    def create(self, text: str, template: str = "{{.name}} {{.n}}", **config: Any) -> None:
         sent = self.file(text)
-        draft = Draft("T", "csv", template, TemplateOptions(), "id", EmbedderChoice("quick"))
+        draft = Draft("T", "csv", template, TemplateOptions(), "id", EmbedderChoice("quick", config))
         with self.database.tx(self.scope.organization_id) as tx:
             self.dataset_id = service.create(tx, self.scope, draft, sent).id
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import Caller, make_agent
+from conftest import Caller, _clone, make_agent
 from datasets_kit import Desk, QuickEmbedder
 from gristmill.base.db import Database
 from gristmill.datasets.embedders import embedders
@@ -28,3 +28,11 @@ def agent_id(database: Database, owner: Caller) -> int:
 @pytest.fixture
 def desk(owner: Caller, agent_id: int, worker: object) -> Desk:
     return Desk(owner, agent_id)
+
+
+@pytest.fixture(scope="module")
+def own_database(server_url: str, template: str) -> Iterator[Database]:
+    """A database of this module's own, without a worker: its tests build by hand."""
+    own = Database(_clone(server_url, template))
+    yield own
+    own.close()

@@ -69,14 +69,14 @@ def random_rows() -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def table(database: Database) -> tuple[Bench, int, list[DatasetColumn], dict[int, list[Any]]]:
-    bench = Bench.make(database)
+def table(own_database: Database) -> tuple[Bench, int, list[DatasetColumn], dict[int, list[Any]]]:
+    bench = Bench.make(own_database)
     rows = random_rows()
     text = "id,city,whole,price,ok,day,moment\n" + "\n".join(",".join(f'"{cell}"' for cell in row) for row in rows)
     bench.create(text, "{{.id}}")
     bench.build()
     organization_id = bench.scope.organization_id
-    with database.tx(organization_id) as tx:
+    with own_database.tx(organization_id) as tx:
         version = store.find_version(tx, organization_id, bench.dataset_id, 1)
         assert version is not None
         columns = columns_from(version["columns"])

@@ -26,8 +26,8 @@ LEADS = "id,name,email,amount,created,lead_id,total,at\n" + "".join(
 
 
 @pytest.fixture(scope="module")
-def bench(database: Database) -> Bench:
-    made = Bench.make(database)
+def bench(own_database: Database) -> Bench:
+    made = Bench.make(own_database)
     made.create(LEADS, "{{.name}}")
     made.build()
     return made
@@ -128,22 +128,22 @@ def test_a_dataset_without_a_version_can_not_be_asked(desk: Desk) -> None:
     desk.done(made["id"])
 
 
-def test_the_role_reads_one_dataset_and_nothing_else(database: Database, bench: Bench) -> None:
+def test_the_role_reads_one_dataset_and_nothing_else(own_database: Database, bench: Bench) -> None:
     """The second wall, without the guard in front of it."""
-    other = Bench.make(database)
+    other = Bench.make(own_database)
     other.create("id,name\n1,secret\n", "{{.name}}")
     other.build()
-    sister = Bench(database, bench.scope)
+    sister = Bench(own_database, bench.scope)
     sister.create("id,name\n1,sister\n", "{{.name}}")
     sister.build()
 
     def table(of: Bench) -> str:
-        with database.tx(of.scope.organization_id) as tx:
+        with own_database.tx(of.scope.organization_id) as tx:
             row = tx.one("SELECT rows_table FROM dataset_version WHERE dataset_id = %s", (of.dataset_id,))
         return f"datasets.rows_{row['rows_table']}"
 
     tables = {name: table(item) for name, item in (("own", bench), ("other", other), ("sister", sister))}
-    with psycopg.connect(database.url) as connection:
+    with psycopg.connect(own_database.url) as connection:
         connection.execute(
             "SELECT set_config('gristmill.organization_id', %s, true), set_config('gristmill.dataset_id', %s, true)",
             (str(bench.scope.organization_id), str(bench.dataset_id)),

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 def claim(tx: Tx, organization_id: int, dataset_id: int, worker_id: UUID, progress: Progress) -> dict[str, Any] | None:
     """Take a dataset that waits; None when it does not, or another worker was faster."""
+    # Whoever takes a dead worker's datasets back has locked the worker first.
+    if tx.row("SELECT FROM worker WHERE id = %s FOR KEY SHARE", (worker_id,)) is None:
+        return None
     return tx.row(
         "UPDATE dataset d SET ingest_status = 'processing', worker_id = %(worker)s, epoch = epoch + 1,"
         " progress = %(progress)s, updated_at = clock_timestamp() FROM dataset_file f"
