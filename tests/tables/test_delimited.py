@@ -235,7 +235,7 @@ def test_what_is_written_is_read_back(rows: list[list[str]], delimiter: str, quo
     data = b"".join(write_csv(rows, delimiter=delimiter, quote=quote, newline=newline, guard_formulas=False))
     hints = Hints(
         format="delimited", encoding="utf-8", delimiter=delimiter, quote=quote, newline="\n", header=False,
-        preamble=0, escape="", skip_initial_space=False,
+        preamble=0, escape="", skip_initial_space=False, guarded=False, comment="",
     )  # fmt: skip
     table = read_table(data, dialect=hints)
     read_back = list(table.records())

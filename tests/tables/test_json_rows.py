@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.base.errors import Error
-from gristmill.tables import TooLargeToRead, Unreadable, json_rows, read_table, source, write_jsonl
+from gristmill.tables import TooLargeToRead, Unreadable, json_cut, json_rows, read_table, source, write_jsonl
 
 
 def read(data: bytes) -> list[dict[str, str]]:
@@ -87,3 +87,58 @@ def test_written_lines_are_read_back(objects: list[dict[str, Any]]) -> None:
     assert data.count(b"\n") == len(objects)
     assert [json.loads(line) for line in data.splitlines()] == objects or b"\\ud" in data
     assert len(list(read_table(data, format="jsonl").records())) == len(objects)
+
+
+def test_a_single_value_is_no_table() -> None:
+    for text in (b"1", b"null", b'""', b"true"):
+        with pytest.raises(Unreadable, match="single value"):
+            read_table(text, format="json")
+
+
+def test_the_file_is_read_when_rows_or_columns_are_asked_for() -> None:
+    table = read_table(b'{"a": 1}\n{"a": 2}\n{"b": 3}\n')
+    assert table.receipt.complete is False
+    assert table.header == ["a", "b"]
+
+
+def test_of_a_key_that_comes_twice_the_last_value_counts() -> None:
+    assert read(b'[{"id": 1, "id": 2, "__proto__": {"admin": true}, "constructor": 3}]') == [
+        {"id": "2", "__proto__.admin": "true", "constructor": "3"}
+    ]
+
+
+def test_numbers_that_are_none_are_rejects() -> None:
+    with pytest.raises(Unreadable, match="No row"):
+        read(b"[NaN,Infinity,-Infinity]")
+    table = read_table(b'[{"a": 1}, {"a": NaN}, {"a": 3}]')
+    assert [row["a"] for row in table.rows()] == ["1", "3"]
+    assert [(reject.line, reject.raw) for reject in table.rejects] == [(2, b'{"a": NaN}')]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+json_objects = st.dictionaries(st.text(max_size=3), json_values, max_size=3)
+
+
+@given(st.lists(json_objects, min_size=1, max_size=20), st.integers(1, 40))
+def test_cutting_finds_the_elements_that_parsing_finds(objects: list[dict[str, Any]], size: int) -> None:
+    data = json.dumps(objects, ensure_ascii=False).encode("utf-8", "replace")
+    chunks = (data[start : start + size] for start in range(0, len(data), size))
+    elements = [json.loads(raw) for piece in json_cut.cut_array(chunks) for raw in piece.elements()]
+    assert elements == json.loads(data)
+
+
+def test_long_elements_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_cut, "ELEMENT_BYTES_MAX", 1000)
+    monkeypatch.setattr(json_rows, "WHOLE_BYTES_MAX", 10)
+    monkeypatch.setattr(source, "CHUNK_BYTES", 100)
+    with pytest.raises(TooLargeToRead):
+        read(json.dumps([{"a": "x" * 5000}]).encode())
+    monkeypatch.setattr(json_rows, "LINE_BYTES_MAX", 1000)
+    with pytest.raises(TooLargeToRead):
+        read(b'{"a": 1}\n{"a": "' + b"x" * 5000 + b'"}\n')

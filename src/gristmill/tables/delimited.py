@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from gristmill.tables.delimiters import normalize_newlines
 from gristmill.tables.formulas import may_be_guarded, unguard
@@ -52,6 +53,18 @@ class Piece(NamedTuple):
     needs_repair: bool
     has_broken_bytes: bool
     has_guards: bool
+    blank: int = 0
+    """Blank lines, when there is nothing else: a file may have millions of them."""
+
+
+class Fitted(NamedTuple):
+    """Rows of one piece."""
+
+    rows: list[list[str]]
+    indexes: Any
+    """Index of each among the piece's records."""
+    gaps: set[int]
+    """Rows that have a blank record before them."""
 
 
 class DelimitedReader:
@@ -105,25 +118,47 @@ class DelimitedReader:
             waiting += text
             if len(waiting) < enough and not is_last:
                 continue
-            cut = len(waiting) if is_last else waiting.rfind("\n") + 1
-            if not cut and len(waiting) > RECORD_CHARS_MAX:
+            if len(waiting) > RECORD_CHARS_MAX and waiting.find("\n", 0, RECORD_CHARS_MAX) < 0:
                 raise TooLargeToRead(
                     f"The record at line {line} is longer than {RECORD_CHARS_MAX} characters.",
                     limit=RECORD_CHARS_MAX,
                     line=line,
                 )
+            cut = len(waiting) if is_last else waiting.rfind("\n") + 1
             if not cut:
                 continue
-            ready = waiting[:cut]
-            block = split_records(ready, grammar, is_last=is_last)
-            if block.rows:
-                has_guards = self.dialect.guarded and may_be_guarded(ready)
-                yield Piece(block, line, "\0" in ready, self._needs_repair(ready), _has_broken_bytes(ready), has_guards)
-            line += block.used
-            log.physical_lines = line - 1
-            waiting = "".join(block.lines[block.used :]) + waiting[cut:]
+            ready, waiting = waiting[:cut], waiting[cut:]
+            used = ready.isspace()
+            if used:
+                blank = ready.count("\n") + (not ready.endswith("\n"))
+                yield Piece(
+                    Block(),
+                    line,
+                    has_nul=False,
+                    needs_repair=False,
+                    has_broken_bytes=False,
+                    has_guards=False,
+                    blank=blank,
+                )
+                line += blank
+                log.physical_lines = line - 1
+                continue
+            while ready:
+                block = split_records(ready, grammar, is_last=is_last)
+                if not block.rows:
+                    break
+                used = True
+                yield self._piece(block, line, ready)
+                line += block.used
+                log.physical_lines = line - 1
+                ready = block.rest
+            waiting = ready + waiting
             # A long open record is tried again only when twice as much is there: linear, not quadratic.
-            enough = 0 if block.used else min(2 * len(waiting), len(waiting) + QUOTED_CHARS_MAX)
+            enough = 0 if used else min(2 * len(waiting), len(waiting) + QUOTED_CHARS_MAX)
+
+    def _piece(self, block: Block, line: int, text: str) -> Piece:
+        has_guards = self.dialect.guarded and may_be_guarded(text)
+        return Piece(block, line, "\0" in text, self._needs_repair(text), _has_broken_bytes(text), has_guards)
 
     def _needs_repair(self, text: str) -> bool:
         return _has_broken_bytes(text) or (self.dialect.newline == "\r" and "\r" in text)
@@ -172,48 +207,64 @@ class _Pass:
 
     def fit(self, piece: Piece) -> tuple[list[int], list[list[str]], list[Tail]]:
         """Rows that are surely no footers, and the new tail."""
-        block, width = piece.block, self.width
+        block = piece.block
+        if piece.blank:
+            self.log.blank += piece.blank
+            self.skip = max(0, self.skip - piece.blank)
+            self.last_is_blank = True
+            return [], [], self.tail
         if piece.has_broken_bytes:
-            self.log.note(f"Some bytes are not valid {self.dialect.encoding} and were repaired.")
-        for _ in block.malformed:
-            self.log.note("A record has quotes that are not closed or not doubled; they were taken as text.")
-        lines: list[int] = [item.line for item in self.tail]
-        rows: list[list[str]] = [item.row for item in self.tail]
-        indexes: list[int] = []
-        gaps: set[int] = set()
+            self.log.note(f"Some bytes are not valid {self.dialect.encoding} and were repaired.", piece.first_line)
+        for malformed in block.malformed:
+            line = piece.first_line + block.starts[malformed]
+            self.log.note("A record has quotes that are not closed or not doubled; they were taken as text.", line)
         index = self.skip_top(block, piece.first_line)
+        new = self.take(piece, index) if self.is_plain(piece, index) else self.settle_all(piece, index)
+        kept = len(self.tail)
+        lines = [*(item.line for item in self.tail), *(piece.first_line + block.starts[i] for i in new.indexes)]
+        rows = [*(item.row for item in self.tail), *new.rows]
+        cut = max(0, len(rows) - FOOTER_RECORDS_MAX)
+        tail = self.tail[cut:]
+        for place in range(max(0, cut - kept), len(new.rows)):
+            index = new.indexes[place]
+            tail.append(
+                Tail(lines[kept + place], new.rows[place], block.raw(index), len(block.rows[index]), place in new.gaps)
+            )
+        return lines[:cut], rows[:cut], tail
+
+    def is_plain(self, piece: Piece, index: int) -> bool:
+        """Whether every record from here on is a row as it is: the common case, judged without a loop of our own."""
+        if piece.has_nul or piece.needs_repair or piece.has_guards or self.dialect.comment:
+            return False
+        rows = piece.block.rows[index:]
+        return set(map(len, rows)) <= {self.width} and all(map(str.strip, map(itemgetter(0), rows)))
+
+    def take(self, piece: Piece, index: int) -> Fitted:
+        """All records from here on, as they are."""
+        gaps = {0} if self.last_is_blank else set[int]()
+        rows = piece.block.rows[index:]
+        self.last_is_blank = self.last_is_blank and not rows
+        return Fitted(rows, range(index, len(piece.block.rows)), gaps)
+
+    def settle_all(self, piece: Piece, index: int) -> Fitted:
+        """Every record from here on, looked at by itself."""
+        block, width = piece.block, self.width
         careful = piece.has_nul or piece.needs_repair or piece.has_guards or bool(self.dialect.comment)
-        last_is_blank = self.last_is_blank
-        for index in range(index, len(block.rows)):  # noqa: B020 (continues where the top ended)
-            row = block.rows[index]
+        new = Fitted([], [], set())
+        for place in range(index, len(block.rows)):
+            row = block.rows[place]
             if len(row) != width or careful or not row[0].strip():
-                fitted = self.settle(row, block, index, piece)
+                fitted = self.settle(row, block, place, piece)
                 if fitted is None:
-                    last_is_blank = is_blank(row)
+                    self.last_is_blank = is_blank(row)
                     continue
                 row = fitted
-            if last_is_blank:
-                gaps.add(len(rows))
-                last_is_blank = False
-            lines.append(piece.first_line + block.starts[index])
-            rows.append(row)
-            indexes.append(index)
-        self.last_is_blank = last_is_blank
-        cut = max(0, len(rows) - FOOTER_RECORDS_MAX)
-        kept = len(self.tail)
-        tail = [
-            self.tail[position]
-            if position < kept
-            else Tail(
-                lines[position],
-                rows[position],
-                block.raw(indexes[position - kept]),
-                len(block.rows[indexes[position - kept]]),
-                position in gaps,
-            )
-            for position in range(cut, len(rows))
-        ]
-        return lines[:cut], rows[:cut], tail
+            if self.last_is_blank:
+                new.gaps.add(len(new.rows))
+                self.last_is_blank = False
+            new.rows.append(row)
+            new.indexes.append(place)
+        return new
 
     def skip_top(self, block: Block, first_line: int) -> int:
         """Count preamble and header; the index of the first record below them."""
@@ -247,34 +298,34 @@ class _Pass:
                 row = _repaired(row, self.dialect)
             if piece.has_guards:
                 row = [unguard(cell) for cell in row]
-            fitted = self.widen(row)
+            fitted = self.widen(row, line)
             if fitted is None:
                 self.reject(line, block.raw(index), f"{len(row)} cells where the table has {self.width} columns.")
             return fitted
         return None
 
-    def widen(self, row: list[str]) -> list[str] | None:
+    def widen(self, row: list[str], line: int) -> list[str] | None:
         """The row with as many cells as there are columns; None when that can't be."""
         extra = len(row) - self.width
         if extra < 0:
-            self.log.note("A row with too few cells was filled up with empty ones.")
+            self.log.note("A row with too few cells was filled up with empty ones.", line)
             return row + [""] * -extra
         if extra and not any(cell.strip() for cell in row[self.width :]):
             return row[: self.width]
-        return self.mend(row) if extra else row
+        return self.mend(row, line) if extra else row
 
     def is_comment(self, row: list[str], block: Block, index: int) -> bool:
         """Whether the line starts as comments do; a quoted cell that starts so is none."""
         mark = self.dialect.comment
         return bool(mark) and row[0].lstrip().startswith(mark) and block.raw(index).lstrip().startswith(mark)
 
-    def mend(self, row: list[str]) -> list[str] | None:
+    def mend(self, row: list[str], line: int) -> list[str] | None:
         """Join what the last column's own delimiters tore apart, when the cells before are in place."""
         if not self.last_is_text or not self.typed:
             return None
         if any(not _fits(row[index], self.reader.columns[index].type) for index in self.typed):
             return None
-        self.log.note("A row with unquoted delimiters in its last cell was mended.")
+        self.log.note("A row with unquoted delimiters in its last cell was mended.", line)
         return [*row[: self.width - 1], self.dialect.delimiter.join(row[self.width - 1 :])]
 
     def reject(self, line: int, raw: str, reason: str, *, footer: bool = False) -> None:

@@ -16,12 +16,17 @@ INDEX_DIGITS_MAX = 9
 """A key of more digits is an id, not an index."""
 
 
+_NESTED = (dict, list)
+
+
 def flatten(value: Any) -> dict[str, Any]:
     """Dotted path -> scalar for everything inside a JSON object or array.
 
     A scalar by itself becomes the column `value`. An empty object or array is kept as it is, so that no
     key is lost. Keys that contain a dot are not escaped; when two paths collide, the later one gets `_2`.
     """
+    if isinstance(value, dict) and value and not any(isinstance(item, _NESTED) for item in value.values()):
+        return {str(name): item for name, item in value.items()}
     columns: dict[str, Any] = {}
     if isinstance(value, (dict, list)) and value:
         _flatten_into(columns, "", cast("dict[str, Any] | list[Any]", value), 1)

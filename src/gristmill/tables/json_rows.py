@@ -1,21 +1,24 @@
 """JSON and JSON Lines as rows: one object is one row, nested values become dotted columns.
 
-The columns are the union of all keys, so opening a table reads the file once to its end. JSON up to
+The columns are the union of all keys, so asking for them reads the file once to its end. JSON up to
 WHOLE_BYTES_MAX is parsed at once and the longest array of objects in it is the table; beyond that, or when
-it is damaged, elements are cut out of the first array of objects one by one, and what can't be parsed is
-a reject. The line of a JSON row is the number of its element; for JSON Lines it is the line.
+it is damaged, elements are cut out of the first array of objects, and what can't be parsed is a reject. The
+line of a JSON row is the number of its element; for JSON Lines it is the line. Of a key that an object has
+twice, the last value counts.
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import orjson
 
+from gristmill.base import jsons
 from gristmill.base.errors import Error
 from gristmill.tables.flatten import COLUMNS_MAX, cell, flatten, order_columns
 from gristmill.tables.infer import SAMPLE_ROWS, infer
@@ -32,106 +35,109 @@ from gristmill.tables.model import (
 from gristmill.tables.source import Source
 from gristmill.tables.table import Log
 
-WHOLE_BYTES_MAX = 16 * 1024 * 1024
+WHOLE_BYTES_MAX = 8 * 1024 * 1024
 """A JSON file up to here is parsed at once."""
-RECORD_BYTES_MAX = 16 * 1024 * 1024
-"""Bytes of one element or line."""
+LINE_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of one line."""
 GROUP_ROWS = 1_000
 """Rows handed out at a time."""
 SEARCH_DEPTH_MAX = 8
 """How deep an array of rows may lie inside of objects."""
 
-# A string (without its end when the buffer stops inside it) or a character that changes the depth.
-_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*(?P<end>"?)|[\[\]{},]', re.DOTALL)
-_LONG_NUMBER = re.compile(rb"\d{16}")
-_OPEN, _CLOSE = b"[{", b"]}"
+VALUE = "value"
+"""The column of elements that are no objects."""
+_LONG_NUMBER = re.compile(rb"\d{19}")
 
 
-class Element(NamedTuple):
-    """One value that should be a row."""
+class Run(NamedTuple):
+    """Parsed elements of the file, one after the other."""
 
-    number: int
-    raw: bytes
-    """Empty where the element was parsed with the whole file."""
-    value: Any = None
-    broken: bool = False
-    """The file ends inside of it."""
+    numbers: Sequence[int]
+    values: list[Any]
 
 
 class JsonReader:
     """Reads one JSON or JSON Lines file."""
 
     def __init__(self, source: Source, dialect: Dialect) -> None:
-        """Raises Unreadable when no row can be found and TooLargeToRead beyond a limit."""
+        """Raises Unreadable when the file can't be rows."""
         self._source = source
         self.dialect = dialect
         self._values = None if dialect.format == "jsonl" else self._load_whole()
-        self.columns = self._find_columns()
-        self.header: list[str] | None = [column.original for column in self.columns]
 
-    def groups(self, log: Log) -> Iterator[RowGroup]:
-        """See table.Reader."""
-        names = [column.original for column in self.columns]
-        lines: list[int] = []
-        rows: list[list[str]] = []
-        values: list[Any] = []
-        for number, value, flat in self._objects(log):
-            lines.append(number)
-            rows.append([cell(flat.get(name)) for name in names])
-            values.append(value)
-            if len(rows) >= GROUP_ROWS:
-                yield RowGroup(lines, rows, values)
-                lines, rows, values = [], [], []
-        if rows:
-            yield RowGroup(lines, rows, values)
+    @property
+    def header(self) -> list[str] | None:
+        """The keys."""
+        return [column.original for column in self.columns]
 
-    def _find_columns(self) -> tuple[Column, ...]:
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Reads all of the file. Raises Unreadable when no row can be found and TooLargeToRead beyond a limit."""
+        return self._columns
+
+    @cached_property
+    def _columns(self) -> tuple[Column, ...]:
         names: dict[str, None] = {}
+        shapes: set[tuple[str, ...]] = set()
         sample: list[dict[str, Any]] = []
         log = Log()
-        for _, _, value in self._objects(log):
-            names.update(dict.fromkeys(value))
-            if len(names) > COLUMNS_MAX:
-                raise TooLargeToRead(f"The rows have more than {COLUMNS_MAX} different keys.", limit=COLUMNS_MAX)
-            if len(sample) < SAMPLE_ROWS:
-                sample.append(value)
+        for run in self._runs(log):
+            for _, _, flat in _flat_rows(run, log):
+                shape = tuple(flat)
+                if shape not in shapes:
+                    shapes.add(shape)
+                    names.update(dict.fromkeys(shape))
+                    if len(names) > COLUMNS_MAX:
+                        raise TooLargeToRead(
+                            f"The rows have more than {COLUMNS_MAX} different keys.", limit=COLUMNS_MAX
+                        )
+                if len(sample) < SAMPLE_ROWS:
+                    sample.append(flat)
+                elif shape == (VALUE,) and _are_scalars(run.values):
+                    break
         if not sample and log.rejected:
-            raise Unreadable("No row of the JSON file can be parsed.")
+            raise Unreadable(f"No row of the JSON file can be parsed: {log.rejects[0].reason}")
         originals = order_columns(names)
         return tuple(
             Column(name, original, index, infer((cell(row.get(original)) for row in sample), original))
             for index, (name, original) in enumerate(zip(unique_names(originals), originals, strict=True))
         )
 
-    def _objects(self, log: Log) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-        """(element number, the element, its flat row) of every good element."""
-        for element in self._elements(log):
-            try:
-                if element.broken:
-                    raise Unreadable("The file ends in the middle of this element.")
-                value = parse(element.raw) if element.raw else element.value
-                yield element.number, value, {name: _scalar(item) for name, item in flatten(value).items()}
-            except Error as error:
-                raw = element.raw or cell(element.number).encode()
-                log.reject(Reject(element.number, raw[:REJECT_BYTES_MAX], error.message))
+    def groups(self, log: Log) -> Iterator[RowGroup]:
+        """See table.Reader."""
+        names = [column.original for column in self.columns]
+        for run in self._runs(log):
+            if names == [VALUE] and _are_scalars(run.values):
+                yield RowGroup([*run.numbers], [[cell(value)] for value in run.values], run.values)
+                continue
+            group = RowGroup([], [], [])
+            for number, value, flat in _flat_rows(run, log):
+                group.lines.append(number)
+                group.rows.append([cell(flat.get(name)) for name in names])
+                if group.values is not None:
+                    group.values.append(value)
+            if group.rows:
+                yield group
 
-    def _elements(self, log: Log) -> Iterator[Element]:
+    def _runs(self, log: Log) -> Iterator[Run]:
+        """The elements in order, GROUP_ROWS at most in a run; what can't be parsed is a reject."""
         if self.dialect.format == "jsonl":
             yield from self._lines(log)
         elif self._values is not None:
-            yield from (Element(number, b"", value) for number, value in enumerate(self._values, start=1))
+            for start in range(0, len(self._values), GROUP_ROWS):
+                values = self._values[start : start + GROUP_ROWS]
+                yield Run(range(start + 1, start + 1 + len(values)), values)
         else:
-            yield from _cut_elements(self._chunks())
+            yield from _array_runs(self._chunks(), log)
 
-    def _lines(self, log: Log) -> Iterator[Element]:
-        number = 0
-        for number, line in enumerate(_split_lines(self._chunks()), start=1):
-            raw = line.strip()
-            if raw:
-                yield Element(number, raw)
-            else:
-                log.blank += 1
-        log.physical_lines = number
+    def _lines(self, log: Log) -> Iterator[Run]:
+        numbered = enumerate(_split_lines(self._chunks()), start=1)
+        while group := list(islice(numbered, GROUP_ROWS)):
+            filled = [(number, raw) for number, line in group if (raw := line.strip())]
+            log.blank += len(group) - len(filled)
+            log.physical_lines += len(group)
+            if filled:
+                yield from _parsed([number for number, _ in filled], [raw for _, raw in filled], log)
 
     def _chunks(self) -> Iterator[bytes]:
         """The file in UTF-8 without a byte order mark."""
@@ -157,17 +163,85 @@ class JsonReader:
             return None
         if isinstance(value, list):
             return cast("list[Any]", value)
+        if not isinstance(value, dict):
+            raise Unreadable("The JSON file is a single value and no rows.")
         return _longest_array(value) or [value]
 
 
 def parse(data: bytes) -> Any:
     """One JSON value with integers of any length exact. Raises Unreadable."""
     try:
-        value = orjson.loads(data)
-        # orjson turns integers beyond 64 bits into floats, which would cut long ids short.
-        return json.loads(data) if _LONG_NUMBER.search(data) else value
+        return jsons.loads(data)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"Not valid JSON: {error}.") from error
+
+
+def _flat_rows(run: Run, log: Log) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    """(number, element, its flat row)."""
+    for number, value in zip(run.numbers, run.values, strict=True):
+        flat = flatten(value)
+        if any(isinstance(item, (dict, list)) for item in flat.values()):
+            try:
+                flat = {name: _scalar(item) for name, item in flat.items()}
+            except Error as error:
+                log.reject(Reject(number, cell(number).encode(), error.message))
+                continue
+        yield number, value, flat
+
+
+def _are_scalars(values: list[Any]) -> bool:
+    return not {dict, list} & set(map(type, values))
+
+
+def _array_runs(chunks: Iterator[bytes], log: Log) -> Iterator[Run]:
+    """The elements of a long or damaged file."""
+    from gristmill.tables.json_cut import cut_array  # noqa: PLC0415 - loads numpy
+
+    number, found = 0, False
+    for piece in cut_array(chunks):
+        found = True
+        numbers = range(number + 1, number + 1 + len(piece.ends))
+        number += len(piece.ends)
+        if piece.is_broken:
+            raw = piece.raw.strip()[:REJECT_BYTES_MAX]
+            log.reject(Reject(number, raw, "The file ends in the middle of this element."))
+        elif (values := _parse_all(piece.raw, len(numbers))) is not None:
+            for start in range(0, len(values), GROUP_ROWS):
+                yield Run(numbers[start : start + GROUP_ROWS], values[start : start + GROUP_ROWS])
+        else:
+            elements = list(piece.elements())
+            for start in range(0, len(elements), GROUP_ROWS):
+                yield from _parsed(numbers[start : start + GROUP_ROWS], elements[start : start + GROUP_ROWS], log)
+    if not found:
+        raise Unreadable("The JSON file has no array of objects and is not valid as a whole.")
+
+
+def _parsed(numbers: Sequence[int], raws: list[bytes], log: Log) -> Iterator[Run]:
+    """Elements that lie one by one, parsed at once when all of them are good."""
+    values = _parse_all(b",".join(raws), len(raws))
+    if values is not None:
+        yield Run(numbers, values)
+        return
+    good: list[int] = []
+    values = []
+    for number, raw in zip(numbers, raws, strict=True):
+        try:
+            values.append(parse(raw))
+            good.append(number)
+        except Unreadable as error:
+            log.reject(Reject(number, raw[:REJECT_BYTES_MAX], error.message))
+    yield Run(good, values)
+
+
+def _parse_all(raw: bytes, count: int) -> list[Any] | None:
+    """So many elements with commas between them; None when one of them needs a look by itself."""
+    if _LONG_NUMBER.search(raw):
+        return None
+    try:
+        values = orjson.loads(b"[%s]" % raw)
+    except orjson.JSONDecodeError:
+        return None
+    return values if len(values) == count else None
 
 
 def _scalar(item: Any) -> Any:
@@ -207,82 +281,11 @@ def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         first, *rest = chunk.split(b"\n")
         waiting.append(first)
         size += len(first)
-        if size > RECORD_BYTES_MAX:
-            raise TooLargeToRead(f"A line is longer than {RECORD_BYTES_MAX} bytes.", limit=RECORD_BYTES_MAX)
+        if size > LINE_BYTES_MAX:
+            raise TooLargeToRead(f"A line is longer than {LINE_BYTES_MAX} bytes.", limit=LINE_BYTES_MAX)
         if rest:
             yield b"".join(waiting)
             yield from rest[:-1]
             waiting, size = [rest[-1]], len(rest[-1])
     if size:
         yield b"".join(waiting)
-
-
-def _cut_elements(chunks: Iterator[bytes]) -> Iterator[Element]:
-    """Cut the elements out of the first array of objects (or the array the file is)."""
-    cutter = _Cutter()
-    for chunk in chunks:
-        yield from cutter.feed(chunk)
-        if cutter.is_done:
-            return
-    if not cutter.depth_of_rows:
-        raise Unreadable("The JSON file has no array of objects and is not valid as a whole.")
-    yield from cutter.rest()
-
-
-class _Cutter:
-    """Finds element boundaries by depth alone, outside of strings."""
-
-    def __init__(self) -> None:
-        self.buffer = b""
-        self.position = 0  # where the search goes on
-        self.start = 0  # where the present element starts
-        self.depth = 0
-        self.depth_of_rows = 0  # depth inside the array of rows; 0 until it is found
-        self.candidate = False  # the last token opened an array
-        self.number = 0
-        self.is_done = False
-
-    def feed(self, chunk: bytes) -> Iterator[Element]:
-        self.buffer = self.buffer[self.start :] + chunk
-        self.position -= self.start
-        self.start = 0
-        if len(self.buffer) > RECORD_BYTES_MAX + len(chunk):
-            raise TooLargeToRead(f"An element is longer than {RECORD_BYTES_MAX} bytes.", limit=RECORD_BYTES_MAX)
-        for match in _TOKEN.finditer(self.buffer, self.position):
-            if match["end"] == b"":
-                self.position = match.start()
-                break
-            self.position = match.end()
-            yield from self.step(match.group(), match.start())
-            if self.is_done:
-                return
-        else:
-            self.position = max(self.position, len(self.buffer))
-        if not self.depth_of_rows:
-            self.start = self.position  # nothing before the array of rows is wanted
-
-    def step(self, token: bytes, at: int) -> Iterator[Element]:
-        opened_array, self.candidate = self.candidate, token == b"["
-        if token in _OPEN:
-            if not self.depth_of_rows and opened_array and token == b"{":
-                self.depth_of_rows, self.start = self.depth, at
-            self.depth += 1
-        elif token in _CLOSE:
-            if self.depth == self.depth_of_rows:
-                yield from self.cut(at)
-                self.is_done = True
-            self.depth -= 1
-        elif token == b"," and self.depth == self.depth_of_rows and self.depth:
-            yield from self.cut(at)
-
-    def cut(self, at: int) -> Iterator[Element]:
-        raw = self.buffer[self.start : at].strip()
-        self.start = at + 1
-        if raw:
-            self.number += 1
-            yield Element(self.number, raw)
-
-    def rest(self) -> Iterator[Element]:
-        raw = self.buffer[self.start :].strip()
-        if raw:
-            yield Element(self.number + 1, raw, broken=True)

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import MutableSequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
 
 RECORD_CHARS_MAX = 16 * 1024 * 1024
 """Characters of one line; more is refused."""
-QUOTED_CHARS_MAX = 4 * 1024 * 1024
+QUOTED_CHARS_MAX = 2 * 1024 * 1024
 """A quoted field may span lines up to here before its opening quote is taken literally."""
+QUOTES_MAX = 200_000
+"""Quotes of a record that are looked at one by one; in a record with more they are letters."""
 LENIENT_LINES_MAX = 50
 """A field with stray quotes inside may span this many lines."""
 LENIENT_TRIES_MAX = 3
 """Ends tried for such a field: every try reads the record anew."""
+GIVEN_UP_MAX = 20
+"""After so many fields without an end in one block, further ends are not looked for."""
+BLOCK_LINES = 50_000
+"""Lines of one block, unless one record has more."""
 _WINDOW_LINES = 512
 """Lines given to the C parser at once after it met a bad one."""
 
@@ -40,14 +49,26 @@ class Block:
     """Records of one stretch of text."""
 
     rows: list[list[str]] = field(default_factory=list[list[str]])
-    starts: list[int] = field(default_factory=list[int])
-    """Index in `lines` where each record starts."""
+    starts: MutableSequence[int] | range = field(default_factory=list[int])
+    """Index in `lines` where each record starts; a range when every record is one line."""
     lines: list[str] = field(default_factory=list[str])
     r"""With their `\n`."""
     used: int = 0
     """Lines consumed; the rest waits for more text."""
     malformed: list[int] = field(default_factory=list[int])
     """Indexes of records whose quotes had to be interpreted."""
+    given_up: int = 0
+    """Records whose quotes were taken as letters because no end of the field was found."""
+    rest: str = ""
+    """What follows the records."""
+
+    def add(self, row: list[str], lines: int) -> None:
+        """One more record, of so many lines."""
+        self.rows.append(row)
+        if isinstance(self.starts, range):
+            self.starts = [*self.starts]
+        self.starts.append(self.used)
+        self.used += lines
 
     def raw(self, index: int) -> str:
         """The text of one record without its final newline."""
@@ -56,23 +77,29 @@ class Block:
 
 
 def split_records(text: str, grammar: Grammar, *, is_last: bool) -> Block:
-    r"""All complete records of `text`, which must end in `\n` unless `is_last`."""
+    r"""The first complete records of `text`, which must end in `\n` unless `is_last`.
+
+    Without any record in the block, the first one does not end in `text`.
+    """
     if not grammar.quote or grammar.quote not in text:
         return _split_plain(text, grammar)
-    block = Block(lines=list(io.StringIO(text, newline="\n")))
     simple = len(grammar.delimiter) == 1 and grammar.delimiter != " "
-    if simple and not (grammar.escape and grammar.escape in text):
-        _split_quoted(block, grammar, is_last=is_last)
-    else:
-        while block.used < len(block.lines) and _one_record(block, grammar, is_last=is_last):
-            pass
+    split = _split_quoted if simple and not (grammar.escape and grammar.escape in text) else _split_carefully
+    stream = io.StringIO(text, newline="\n")
+    block = Block(lines=list(islice(stream, BLOCK_LINES)))
+    while True:
+        at_end = stream.tell() == len(text)
+        split(block, grammar, is_last=is_last and at_end)
+        if block.rows or at_end:
+            break
+        block.lines += islice(stream, len(block.lines))
+    block.rest = "".join(block.lines[block.used :]) + stream.read()
     return block
 
 
 def _split_plain(text: str, grammar: Grammar) -> Block:
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
+    lines = text.split("\n", BLOCK_LINES)
+    rest = lines.pop() if len(lines) > BLOCK_LINES or not lines[-1] else ""
     if "\r" in text:
         lines = [line.rstrip("\r") for line in lines]
     delimiter = grammar.delimiter
@@ -83,68 +110,101 @@ def _split_plain(text: str, grammar: Grammar) -> Block:
     else:
         rows = [line.split(delimiter) for line in lines]
     # `raw` joins lines, so they need no newline here: every record is one line.
-    return Block(rows=rows, starts=list(range(len(lines))), lines=lines, used=len(lines))
+    return Block(rows=rows, starts=range(len(lines)), lines=lines, used=len(lines), rest=rest)
+
+
+def _split_carefully(block: Block, grammar: Grammar, *, is_last: bool) -> None:
+    while block.used < len(block.lines) and _one_record(block, grammar, is_last=is_last):
+        pass
 
 
 def _split_quoted(block: Block, grammar: Grammar, *, is_last: bool) -> None:
+    if _split_one_by_one(block, grammar):
+        return
     lines, window = block.lines, len(block.lines)
     while block.used < len(lines):
         whole = block.used == 0 and window >= len(lines)
-        reader = csv.reader(
-            lines if whole else lines[block.used : block.used + window],
-            delimiter=grammar.delimiter,
-            quotechar=grammar.quote,
-            skipinitialspace=grammar.skip_initial_space,
-            strict=True,
-        )
+        reader = _c_reader(lines if whole else lines[block.used : block.used + window], grammar)
         base = block.used
         try:
             for row in reader:
-                block.rows.append(row)
-                block.starts.append(block.used)
-                block.used = base + reader.line_num
+                block.add(row, base + reader.line_num - block.used)
         except csv.Error:
             if not _one_record(block, grammar, is_last=is_last):
                 return
             window = _WINDOW_LINES
 
 
-def _one_record(block: Block, grammar: Grammar, *, is_last: bool) -> bool:
-    """Append the record at `block.used`; False when its end is not in sight yet."""
-    outcome = parse_record(block.lines, block.used, grammar, is_last=is_last)
-    if outcome is None:
+def _split_one_by_one(block: Block, grammar: Grammar) -> bool:
+    """The quick way: true when the block's records turned out to be well formed and of one line each."""
+    reader = _c_reader(block.lines, grammar)
+    try:
+        rows = list(reader)
+    except csv.Error:
         return False
-    row, used, malformed = outcome
-    if malformed:
-        block.malformed.append(len(block.rows))
-    block.rows.append(row)
-    block.starts.append(block.used)
-    block.used += used
+    if reader.line_num != len(rows):
+        return False
+    block.rows, block.starts, block.used = rows, range(len(rows)), len(rows)
     return True
 
 
+def _c_reader(lines: list[str], grammar: Grammar) -> Any:
+    return csv.reader(
+        lines,
+        delimiter=grammar.delimiter,
+        quotechar=grammar.quote,
+        skipinitialspace=grammar.skip_initial_space,
+        strict=True,
+    )
+
+
+def _one_record(block: Block, grammar: Grammar, *, is_last: bool) -> bool:
+    """Append the record at `block.used`; False when its end is not in sight yet."""
+    lines_max = LENIENT_LINES_MAX if block.given_up < GIVEN_UP_MAX else 1
+    outcome = parse_record(block.lines, block.used, grammar, is_last=is_last, lenient_lines_max=lines_max)
+    if outcome is None:
+        return False
+    block.given_up += outcome.given_up
+    if outcome.malformed:
+        block.malformed.append(len(block.rows))
+    block.add(outcome.cells, outcome.lines)
+    return True
+
+
+class Outcome(NamedTuple):
+    """One record, read with care."""
+
+    cells: list[str]
+    lines: int
+    """How many it has."""
+    malformed: bool
+    """Whether its quotes had to be interpreted."""
+    given_up: bool = False
+    """Whether a quote that opens a field was taken as a letter."""
+
+
 def parse_record(
-    lines: list[str], start: int, grammar: Grammar, *, is_last: bool
-) -> tuple[list[str], int, bool] | None:
-    """(cells, lines used, whether quotes were malformed) of the record at `start`; None: needs more lines.
+    lines: list[str], start: int, grammar: Grammar, *, is_last: bool, lenient_lines_max: int = LENIENT_LINES_MAX
+) -> Outcome | None:
+    """The record at `start`; None: needs more lines.
 
     A quoted field may span lines as long as it closes properly. With stray quotes inside it may do so only
     when the record then has the expected width. Otherwise the opening quote is taken as a letter and the
     record ends with its line, so an unclosed quote costs one record and never the rest of the file.
     """
     count, text, tries = 1, lines[start], 0
-    while True:
+    while text.count(grammar.quote) <= QUOTES_MAX:
         cells, is_open, malformed = _parse_text(text, grammar, literal=False)
         if not is_open:
-            fits = count == 1 or not malformed or (len(cells) == grammar.width and count <= LENIENT_LINES_MAX)
+            fits = count == 1 or not malformed or (len(cells) == grammar.width and count <= lenient_lines_max)
             if fits and malformed and count == 1 and len(cells) != grammar.width:
                 plain, _, _ = _parse_text(text, grammar, literal=True)
                 cells = plain if len(plain) == grammar.width else cells
             if fits:
-                return cells, count, malformed
+                return Outcome(cells, count, malformed)
             break
         tries += malformed
-        hopeless = tries > LENIENT_TRIES_MAX or (malformed and count > LENIENT_LINES_MAX)
+        hopeless = tries > LENIENT_TRIES_MAX or (malformed and count >= lenient_lines_max)
         if hopeless or len(text) > QUOTED_CHARS_MAX:
             break
         if start + count >= len(lines):
@@ -152,10 +212,12 @@ def parse_record(
                 return None
             break
         end = _closing_line(lines, start + count, grammar)
+        if malformed:
+            end = min(end, start + lenient_lines_max + 1)
         text += "".join(lines[start + count : end])
         count = end - start
     cells, _, _ = _parse_text(lines[start], grammar, literal=True)
-    return cells, 1, True
+    return Outcome(cells, 1, malformed=True, given_up=True)
 
 
 def _closing_line(lines: list[str], start: int, grammar: Grammar) -> int:

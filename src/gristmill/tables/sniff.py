@@ -27,7 +27,7 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t| )"?[ \t]*\n', re.IGNORECASE)
 """A first line that tells Excel the delimiter."""
 _TOP_COMMENTS = re.compile(r"\A(?:[ \t]*(?:#|//)[^\n]*\n)+")
-_JSON_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\[{"\]]|-?\d|true|false|null))')
+_JSON_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\[{"\]]|-?(?:\d|Infinity)|NaN|true|false|null))')
 
 
 def sniff(data: bytes, hints: Hints | None = None, *, is_whole: bool | None = None) -> Dialect:

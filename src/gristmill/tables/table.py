@@ -30,6 +30,7 @@ class Log:
         self.rejected = self.footers = 0
         self.rejects: list[Reject] = []
         self.warnings: dict[str, int] = dict.fromkeys(warnings, 1)
+        self.first_lines: dict[str, int] = {}
         self.complete = False
 
     def reject(self, reject: Reject) -> None:
@@ -39,10 +40,20 @@ class Log:
         if len(self.rejects) < REJECTS_KEPT_MAX:
             self.rejects.append(reject)
 
-    def note(self, message: str) -> None:
-        """Count a warning; the same message is told once, with the number of times."""
-        if message in self.warnings or len(self.warnings) < WARNINGS_MAX:
-            self.warnings[message] = self.warnings.get(message, 0) + 1
+    def note(self, message: str, line: int = 0) -> None:
+        """Count a warning; the same message is told once, with the number of times and the first line."""
+        if message in self.warnings:
+            self.warnings[message] += 1
+        elif len(self.warnings) < WARNINGS_MAX:
+            self.warnings[message] = 1
+            self.first_lines[message] = line
+
+    def _told(self) -> Iterator[str]:
+        for message, count in self.warnings.items():
+            line = self.first_lines.get(message, 0)
+            facts = [f"line {line}" if count == 1 else f"first in line {line}"] if line else []
+            facts += [f"{count} times"] if count > 1 else []
+            yield f"{message} ({', '.join(facts)})" if facts else message
 
     def receipt(self) -> Receipt:
         """What was read so far."""
@@ -55,7 +66,7 @@ class Log:
             footers=self.footers,
             blank=self.blank,
             physical_lines=self.physical_lines,
-            warnings=tuple(text if n == 1 else f"{text} ({n} times)" for text, n in self.warnings.items()),
+            warnings=tuple(self._told()),
             complete=self.complete,
         )
 

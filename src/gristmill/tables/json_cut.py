@@ -1,0 +1,130 @@
+"""Cutting a long JSON array into its elements without parsing it, a megabyte at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from gristmill.tables.model import TooLargeToRead
+
+ELEMENT_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of one element."""
+
+# A string (without its end when the buffer stops inside it) or a character that changes the depth.
+_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*(?P<end>"?)|[\[\]{},]', re.DOTALL)
+_QUOTE, _COMMA = ord('"'), ord(",")
+
+
+class Piece(NamedTuple):
+    """Some whole elements of the array, as they lie in the file."""
+
+    raw: bytes
+    """With the commas between them."""
+    ends: list[int]
+    """Index in `raw` behind each element."""
+    is_broken: bool = False
+    """Whether the file ends inside of the last one."""
+
+    def elements(self) -> Iterator[bytes]:
+        """One by one."""
+        start = 0
+        for end in self.ends:
+            yield self.raw[start:end].strip()
+            start = end + 1
+
+
+def cut_array(chunks: Iterator[bytes]) -> Iterator[Piece]:
+    """The elements of the first array of objects in a JSON text, or of the array that it is.
+
+    Nothing where there is no such array. What stands before or behind it is not looked at. Raises TooLargeToRead for
+    an element beyond its limit.
+    """
+    buffer = _find_array(chunks)
+    if buffer is None:
+        return
+    enough = 0
+    while True:
+        if len(buffer) >= enough:
+            piece, rest, is_over = _cut(buffer)
+            if piece.ends:
+                yield piece
+            if is_over:
+                return
+            # A long element is looked at again only when twice as much is there: linear, not quadratic.
+            enough = 0 if piece.ends else 2 * len(rest)
+            buffer = rest
+        if len(buffer) > ELEMENT_BYTES_MAX:
+            raise TooLargeToRead(f"An element is longer than {ELEMENT_BYTES_MAX} bytes.", limit=ELEMENT_BYTES_MAX)
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        buffer += chunk
+    piece, rest, is_over = _cut(buffer)
+    if piece.ends:
+        yield piece
+    if rest.strip() and not is_over:
+        yield Piece(rest, [len(rest)], is_broken=True)
+
+
+def _find_array(chunks: Iterator[bytes]) -> bytes | None:
+    """What follows the opening bracket; None without one."""
+    buffer, position, opened = b"", 0, -1
+    is_first = True
+    for chunk in chunks:
+        buffer += chunk
+        if is_first and buffer.strip():
+            is_first = False
+            if buffer.lstrip().startswith(b"["):
+                return buffer.lstrip()[1:]
+        for match in _TOKEN.finditer(buffer, position):
+            if match["end"] == b"":
+                break
+            position = match.end()
+            token = match[0]
+            if token == b"{" and opened >= 0:
+                return buffer[opened:]
+            opened = match.end() if token == b"[" else -1
+        keep = opened if opened >= 0 else position
+        buffer, position = buffer[keep:], position - keep
+        opened = 0 if opened >= 0 else -1
+        if len(buffer) > ELEMENT_BYTES_MAX:
+            raise TooLargeToRead(f"A value is longer than {ELEMENT_BYTES_MAX} bytes.", limit=ELEMENT_BYTES_MAX)
+    return None
+
+
+def _cut(buffer: bytes) -> tuple[Piece, bytes, bool]:
+    """(whole elements, what follows them, whether the array ends) of text that starts between two elements."""
+    # Escaped quotes are no quotes; both replacements keep every place.
+    plain = buffer.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in buffer else buffer
+    data = np.frombuffer(plain, np.uint8)
+    is_inside = np.bitwise_xor.accumulate(data == _QUOTE)
+    marks = np.flatnonzero(_MARKS[data] & ~is_inside)
+    kinds = data[marks]
+    depth = np.cumsum(_STEPS[kinds])
+    commas = marks[(kinds == _COMMA) & (depth == 0)]
+    closing = marks[depth < 0]
+    if closing.size:
+        end = int(closing[0])
+        ends = [*(int(place) for place in commas[commas < end])]
+        last = ends[-1] + 1 if ends else 0
+        if buffer[last:end].strip():
+            ends.append(end)
+        return Piece(buffer[:end], ends), buffer[end + 1 :], True
+    if not commas.size:
+        return Piece(b"", []), buffer, False
+    end = int(commas[-1])
+    return Piece(buffer[:end], commas.tolist()), buffer[end + 1 :], False
+
+
+def _table(values: dict[str, int], kind: type) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
+    table = np.zeros(256, kind)
+    for char, value in values.items():
+        table[ord(char)] = value
+    return table
+
+
+_MARKS = _table(dict.fromkeys("[]{},", 1), np.bool_)
+_STEPS = _table({"[": 1, "{": 1, "]": -1, "}": -1}, np.int8)
