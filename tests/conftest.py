@@ -120,8 +120,8 @@ def fresh_database(server_url: str, template: str) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def worker(database: Database) -> Iterator[engine.Worker]:
     """A worker on the shared database, in this process."""
-    import gristmill.connectors
-    import gristmill.datasets  # noqa: PLC0415 - these register jobs, and what they import
+    import gristmill.connectors  # noqa: PLC0415 - these register jobs, and what they import does
+    import gristmill.datasets  # noqa: PLC0415
 
     del gristmill
     running = engine.Worker(database, settings(), queues=(engine.SHARED_QUEUE,), on_lost=lambda: None)

@@ -26,13 +26,15 @@ class Got:
 class Receiver:
     """Requests go in, answers come out as `answer` says."""
 
-    answer: Callable[[str, int], int] = field(default=lambda method, number: 200)
-    """(method, number of the POST from 1) -> status; 0 hangs up without an answer."""
+    answer: Callable[[int], int] = field(default=lambda _number: 200)
+    """Number of the POST from 1 -> status; 0 hangs up without an answer."""
+    other: int = 200
+    """Status of everything but POST."""
     file: bytes = b""
     """What a GET gets."""
     headers: dict[str, str] = field(default_factory=dict)
     """Sent with every answer."""
-    allow: Callable[[dict[str, str]], bool] = field(default=lambda headers: True)
+    allow: Callable[[dict[str, str]], bool] = field(default=lambda _headers: True)
     """Whether a request may come in; 401 otherwise."""
     delay_s: float = 0.0
     got: list[Got] = field(default_factory=list)
@@ -46,7 +48,7 @@ class Receiver:
             def do_POST(self) -> None:
                 receiver.serve(self)
 
-            do_GET = do_HEAD = do_OPTIONS = do_POST
+            do_GET = do_HEAD = do_OPTIONS = do_POST  # noqa: N815 - the names that the library calls
 
             def log_message(self, *_: Any) -> None:
                 """Be silent."""
@@ -71,7 +73,8 @@ class Receiver:
         headers = {name.lower(): value for name, value in handler.headers.items()}
         method = handler.command
         number = len(self.posts) + 1
-        status = self.answer(method, number) if self.allow(headers) else 401
+        status = self.answer(number) if method == "POST" else self.other
+        status = status if self.allow(headers) else 401
         etag = f'"{hashlib.md5(self.file, usedforsecurity=False).hexdigest()}"'
         if status == 200 and method == "GET" and headers.get("if-none-match") == etag:
             status = 304
@@ -81,7 +84,9 @@ class Receiver:
             handler.close_connection = True
             handler.connection.close()
             return
-        content = self.file if (method, status) == ("GET", 200) else b"" if status in {204, 304} else b'{"said": "thanks"}'
+        content = b"" if status in {204, 304} else b'{"said": "thanks"}'
+        if (method, status) == ("GET", 200):
+            content = self.file
         handler.send_response(status)
         if method == "GET" and self.file:
             handler.send_header("ETag", etag)

@@ -31,7 +31,7 @@ from gristmill.connectors.s3.sigv4 import EMPTY_SHA256, Keys, Signer, encode_pat
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = Path(__file__).with_name("ministack.txt")
-HOME = ROOT / ".tools" / "ministack"
+TOOLS = ROOT / ".tools"
 REGION = "us-east-1"
 ROOT_KEY = Keys("test", "test")
 READY_S = 60.0
@@ -47,29 +47,30 @@ class NoServer(Exception):
     """The server can't be had here."""
 
 
-def build() -> Path:
-    """The program of the server; its environment is made once, by whoever comes first."""
-    program = HOME / "bin" / "ministack"
-    HOME.parent.mkdir(exist_ok=True)
-    with (HOME.parent / "ministack.lock").open("w") as lock:
+def build(name: str = "ministack", requirements: Path = REQUIREMENTS) -> Path:
+    """The folder with the programs of a tool; its environment is made once, by whoever comes first."""
+    home = TOOLS / name
+    home.parent.mkdir(exist_ok=True)
+    with (TOOLS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = REQUIREMENTS.read_text(encoding="utf-8")
-        stamp = HOME / "installed.txt"
-        if program.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-            return program
-        shutil.rmtree(HOME, ignore_errors=True)
-        uv = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
+        wanted = requirements.read_text(encoding="utf-8")
+        stamp = home / "installed.txt"
+        if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+            return home / "bin"
+        shutil.rmtree(home, ignore_errors=True)
+        uv = shutil.which("uv") or str(TOOLS / "bin" / "uv")
+        python = str(home / "bin" / "python")
         try:
             if Path(uv).exists():
-                _run([uv, "venv", "--quiet", "--python", sys.executable, str(HOME)])
-                _run([uv, "pip", "install", "--quiet", "--python", str(HOME / "bin/python"), "-r", str(REQUIREMENTS)])
+                _run([uv, "venv", "--quiet", "--python", sys.executable, str(home)])
+                _run([uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements)])
             else:
-                _run([sys.executable, "-m", "venv", str(HOME)])
-                _run([str(HOME / "bin/python"), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)])
+                _run([sys.executable, "-m", "venv", str(home)])
+                _run([python, "-m", "pip", "install", "--quiet", "-r", str(requirements)])
         except (subprocess.SubprocessError, OSError) as error:
-            raise NoServer(f"the S3 server can't be installed (no network?): {error}"[:300]) from error
+            raise NoServer(f"{name} can't be installed (no network?): {error}"[:300]) from error
         stamp.write_text(wanted, encoding="utf-8")
-    return program
+    return home / "bin"
 
 
 def _run(command: list[str]) -> None:
@@ -89,7 +90,7 @@ class S3Server:
     """The server, with what tests do to it."""
 
     def __init__(self) -> None:
-        program = build()
+        program = build() / "ministack"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

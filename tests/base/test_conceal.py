@@ -20,6 +20,7 @@ from gristmill.base import conceal as conceal_module
 from gristmill.base.conceal import HIDDEN, VALUES_MAX, conceal, forms_of, redact
 from gristmill.base.errors import Error, PluginError
 
+
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     """Values made up here must not be hidden from other tests of this process."""

@@ -96,11 +96,11 @@ class Server:
 
 BOMB = zlib.compressobj(9, wbits=31)
 PACKED = {
-    "gzip": gzip.compress(b"plain text" * 20_000),
+    "gzip": gzip.compress(b"plain text" * 20_000, mtime=0),
     "zlib": zlib.compress(b"plain text" * 20_000),
-    "two": gzip.compress(b"one ") + gzip.compress(b"two"),
+    "two": gzip.compress(b"one ", mtime=0) + gzip.compress(b"two", mtime=0),
     "bomb": BOMB.compress(bytes(64 * 1024**2)) + BOMB.flush(),
-    "cut": gzip.compress(os.urandom(100_000))[:-20],
+    "cut": gzip.compress(os.urandom(100_000), mtime=0)[:-20],
     "none": b"not packed at all",
     "empty": b"",
 }

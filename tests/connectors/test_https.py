@@ -69,10 +69,10 @@ def test_a_packed_answer_is_unpacked_and_capped(
     place: Place, receiver: Receiver, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.headers = {"Content-Encoding": "gzip"}
-    receiver.file = gzip.compress(csv(7))
+    receiver.file = gzip.compress(csv(7), mtime=0)
     assert place.pull()["manifest_json"][0]["rows"] == 7
     monkeypatch.setattr(worker, "_settings", settings().model_copy(update={"upload_bytes_max": 100_000}))
-    receiver.file = gzip.compress(b"a,b\n" + b"1,2\n" * 100_000)
+    receiver.file = gzip.compress(b"a,b\n" + b"1,2\n" * 100_000, mtime=0)
     found = place.pull()
     assert (fates(found), closes(found)) == ({"127.0.0.1/feed.csv": "failed"}, True)
     assert "100000 bytes" in found["manifest_json"][0]["error"]

@@ -51,7 +51,7 @@ def sha(data: bytes) -> str:
 
 def test_new_files_become_inventory_once(place: Place, s3: S3Server, bucket: str) -> None:
     s3.put(bucket, "in/a.csv", csv(3, "a"))
-    s3.put(bucket, "in/deep/b.csv.gz", gzip.compress(csv(4, "b")))
+    s3.put(bucket, "in/deep/b.csv.gz", gzip.compress(csv(4, "b"), mtime=0))
     s3.put(bucket, "in/c.jsonl", b'{"sku": "1"}\n{"sku": "2"}\n')
     s3.put(bucket, "in/folder/", b"")
     s3.put(bucket, "in/empty.csv", b"")

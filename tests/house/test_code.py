@@ -40,7 +40,14 @@ FRAMEWORKS = {"fastapi", "starlette"}
 FRAMEWORK_FILES = {"api.py", "pages.py"}
 NO_NOUNS = {"psycopg", "sqlalchemy", "fastapi", "starlette", "aiohttp", "dbos", "yoyo", "obstore", "uvicorn", "socket"}
 """What a model.py must not know: databases, networks, frameworks."""
-FAMILIES = ["agents/runtimes", "connectors/kinds", "sources/kinds", "vault/key_sources", "events/channels"]
+FAMILIES = [
+    "agents/runtimes",
+    "connectors/kinds",
+    "enrich/providers",
+    "events/channels",
+    "sources/kinds",
+    "vault/key_sources",
+]
 
 
 @cache

@@ -213,6 +213,8 @@ class Sync:
     error: str | None
     created_at: datetime
     started_at: datetime | None
+    fetched_at: datetime | None
+    """When all bytes of a pull had come; what is left is reading them."""
     finished_at: datetime | None
 
 

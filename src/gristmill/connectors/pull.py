@@ -107,6 +107,7 @@ class Pull:
         finally:
             with contextlib.suppress(SyncLost):
                 await self._commit_landed()
+        await self._session.write(lambda tx: sync_store.update_fetched(tx, self._session.sync_id))
         await self._read_stored()
         if self._session.context.stopping.is_set():
             await self._session.write(self._hand_over)

@@ -16,7 +16,7 @@ from gristmill.connectors.model import Cause, Direction, Entry, Moved, Sync, Syn
 _COLUMNS: LiteralString = (
     "id, organization_id, connector_id, direction, cause, status, batch_id, tries, due_at, approved, retry_failed,"
     " listed, uploaded, unchanged, rejected, failed, ignored, deferred, bytes, rows, requests, error, created_at,"
-    " started_at, finished_at"
+    " started_at, fetched_at, finished_at"
 )
 _RECEIPT = tuple(item.name for item in fields(SyncReceipt))
 _ENTRY: LiteralString = (
@@ -29,7 +29,7 @@ def sync_from_row(row: Mapping[str, Any]) -> Sync:
     """A sync from its database row."""
     copied = (
         "id", "connector_id", "direction", "cause", "status", "bytes", "rows", "requests", "tries", "due_at", "error",
-        "created_at", "started_at", "finished_at",
+        "created_at", "started_at", "fetched_at", "finished_at",
     )  # fmt: skip
     return Sync(
         **{name: row[name] for name in copied},
@@ -181,6 +181,11 @@ def update_closed(tx: Tx, sync_id: UUID, status: SyncStatus, values: Mapping[str
             "exchanges": Json(values["exchanges"]),
         },
     )
+
+
+def update_fetched(tx: Tx, sync_id: UUID) -> None:
+    """All bytes have come."""
+    tx.run("UPDATE connector_sync SET fetched_at = clock_timestamp() WHERE id = %s", (sync_id,))
 
 
 def update_parcel(tx: Tx, sync_id: UUID, parcel: Mapping[str, Any]) -> None:

@@ -1,6 +1,16 @@
 """Who is calling: organizations, API keys, browser logins; answers an `Actor` or refuses."""
 
-from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Organization, Scope, Unauthenticated
+from gristmill.identity.model import (
+    Actor,
+    ApiKey,
+    Forbidden,
+    NewApiKey,
+    Organization,
+    Scope,
+    Unauthenticated,
+    digest,
+    new_secret,
+)
 from gristmill.identity.service import (
     anonymous_organization,
     authenticate_key,
@@ -32,10 +42,12 @@ __all__ = [
     "close_session",
     "create_login_link",
     "create_organization",
+    "digest",
     "ensure_default_organization",
     "issue_first_key",
     "issue_key",
     "list_keys",
+    "new_secret",
     "open_session",
     "open_session_with_key",
     "revoke_key",

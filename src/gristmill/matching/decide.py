@@ -13,7 +13,7 @@ from gristmill.matching.vectors import Floats, Ints
 
 FALSE_SHARE = 0.1
 """Share of false pairs at which the threshold by chance alone stands."""
-CHANCE_WEIGHT = 0.2
+CHANCE_WEIGHT = 0.25
 """How far the threshold goes towards that one; the rest is the fixed one, which knows more than chance."""
 FIXED = -1.0
 """Log-odds that a match has at least; where the fitted scorer is best on average, since F1 forgives a doubtful pair."""

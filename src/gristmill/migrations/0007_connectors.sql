@@ -86,6 +86,7 @@ CREATE TABLE connector_sync (
     parcel           json,                          -- what is pushed, as it was packed
     created_at       timestamptz NOT NULL DEFAULT now(),
     started_at       timestamptz,
+    fetched_at       timestamptz,                   -- all bytes had come; what is left is reading them
     finished_at      timestamptz,
     FOREIGN KEY (organization_id, connector_id) REFERENCES connector (organization_id, id) ON DELETE CASCADE,
     CHECK ((status = 'RUNNING') = (worker_id IS NOT NULL)),

@@ -12,7 +12,6 @@ import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,14 +47,6 @@ class Config(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """The rows to match with."""
-
-    rows: list[dict[str, Any]]
-    key: str | None
-
-
 class MatchRuntime:
     """Find the record of a reference that each row is."""
 
@@ -82,8 +73,7 @@ class MatchRuntime:
     @asynccontextmanager
     async def open(self, config: Config, context: RuntimeContext) -> AsyncGenerator[RowFunction]:
         """Read the reference, then match all rows of the batch in the background while rows wait for their answers."""
-        reference = await asyncio.to_thread(_read, config, context)
-        matcher = await asyncio.to_thread(matching.Matcher(key=reference.key).prepare, reference.rows)
+        matcher = await asyncio.to_thread(_prepared, config, context)
         answers = _in_background(lambda: _answers(matcher, config, context))
 
         async def call(row: RowCall) -> RowResult:
@@ -114,19 +104,22 @@ def file_config(path: Path, *, key: str | None, threshold: float | None, one_to_
     return config.model_dump(mode="json")
 
 
-def _read(config: Config, context: RuntimeContext) -> Reference:
+def _prepared(config: Config, context: RuntimeContext) -> matching.Matcher:
+    """A matcher with the reference in it. Raises `Invalid` and what reading the reference raises."""
+    key = config.key
     if config.file is not None:
-        reference = Reference(_at_most(tables.read_table(Path(config.file)).rows(), "file"), config.key)
+        rows = _at_most(tables.read_table(Path(config.file)).rows(), "file")
     elif config.dataset_id is not None and context.database is not None:
         with context.database.tx(context.organization_id) as tx:
             records = datasets.record_rows(tx, context.organization_id, config.dataset_id)
-            rows = _at_most(({**row, KEY_FIELD: key} for key, row in records), "dataset")
-        reference = Reference(rows, config.key or KEY_FIELD)
+            named = records if key else ((name, {**row, KEY_FIELD: name}) for name, row in records)
+            rows = _at_most((row for _, row in named), "dataset")
+        key = key or KEY_FIELD
     else:
         raise Invalid("A matching agent needs a dataset to match with.")
-    if not reference.rows:
+    if not rows:
         raise Invalid("The reference has no records to match with.")
-    return reference
+    return matching.Matcher(key=key).prepare(rows)
 
 
 def _at_most(rows: Iterable[Mapping[str, Any]], what: str) -> list[dict[str, Any]]:
