@@ -1,4 +1,4 @@
-"""A dataset whose worker, and then whose database, die by `kill -9` while it is processed: searched all along, whole in the end."""
+"""A dataset whose worker, then whose database, die by `kill -9` meanwhile: searched all along, whole in the end."""
 
 from __future__ import annotations
 
