@@ -72,8 +72,12 @@ def person(number: int, dice: random.Random) -> dict[str, str]:
     }
 
 
+def dice_of(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - made-up people, no secrets
+
+
 def people(count: int, seed: int = 1) -> list[dict[str, str]]:
-    dice = random.Random(seed)
+    dice = dice_of(seed)
     return [person(number, dice) for number in range(count)]
 
 
@@ -138,7 +142,7 @@ def test_the_reference_key_in_a_row_settles_it() -> None:
 def test_row_numbers_that_both_sides_have_are_no_key() -> None:
     reference = [{**row, "id": str(number + 1)} for number, row in enumerate(people(120))]
     shuffled = list(range(120))
-    random.Random(3).shuffle(shuffled)
+    dice_of(3).shuffle(shuffled)
     rows = [
         {"id": str(position + 1), **as_customers([reference[number]])[0]} for position, number in enumerate(shuffled)
     ]
@@ -176,7 +180,7 @@ def test_one_row_finds_its_record_or_none() -> None:
 
 
 def test_rows_of_empty_cells_match_nothing() -> None:
-    reference = [*people(50), dict.fromkeys(person(1, random.Random(1)), "")]
+    reference = [*people(50), dict.fromkeys(person(1, dice_of(1)), "")]
     reference[-1]["id"] = "empty"
     empty = dict.fromkeys(reference[0], "")
     assert match([empty, {}, {"name": None, "street": "  "}], reference, key="id") == []
@@ -243,7 +247,7 @@ def test_the_result_does_not_depend_on_the_order_of_rows() -> None:
     plain = pairs(match(rows, reference))
     assert plain == pairs(match(rows, reference))
     order = list(range(len(rows)))
-    random.Random(5).shuffle(order)
+    dice_of(5).shuffle(order)
     turned = match([rows[number] for number in order], reference[::-1])
     assert {(order[item.left], item.reference_id) for item in turned} == plain
 
@@ -309,7 +313,7 @@ def test_meaning_finds_what_shares_no_word() -> None:
 
 
 def test_places_are_matched_by_distance() -> None:
-    dice = random.Random(9)
+    dice = dice_of(9)
     spots = [(dice.uniform(50, 51), dice.uniform(8, 9)) for _ in range(120)]
     reference = [
         {
