@@ -117,11 +117,13 @@ def _bounds(field: FieldInfo) -> str:
 
 def commands() -> str:
     """docs/reference/cli.md."""
-    group = typer.main.get_command(command_line)
-    found: Mapping[str, Any] = getattr(group, "commands", {})
+    found = _with_groups(typer.main.get_command(command_line))
     overview = table(
         ("command", "what it does"),
-        [(f"[`{name}`](#gristmill-{name})", _sentences(command.help)) for name, command in found.items()],
+        [
+            (f"[`{name}`](#gristmill-{name.replace(' ', '-')})", _sentences(command.help))
+            for name, command in found.items()
+        ],
     )
     pages = [_command(name, command) for name, command in found.items()]
     return (
@@ -135,13 +137,22 @@ def commands() -> str:
                 ("0", "Done; with `run`: every row ended, none failed"),
                 ("1", "An error; the message says which"),
                 ("2", "Wrong use: an option, a file or a field is not as it must be"),
-                ("3", "`run`: every row ended, some failed"),
+                ("3", "`run` and `template render`: every row ended, some failed"),
                 ("130", "Interrupted by Ctrl-C; `run` goes on when it is called again"),
             ],
         )
         + "\n"
         + "\n".join(pages)
     )
+
+
+def _with_groups(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Commands by name, those of a group behind it: `template`, `template render`."""
+    found: dict[str, Any] = {}
+    for name, command in getattr(group, "commands", {}).items():
+        found[prefix + name] = command
+        found |= _with_groups(command, f"{prefix}{name} ")
+    return found
 
 
 def _command(name: str, command: Any) -> str:

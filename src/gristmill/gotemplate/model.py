@@ -40,7 +40,7 @@ LONG_CHARS = 1024
 """A text is long from here on: its characters are counted."""
 
 
-MESSAGE_CHARS_MAX = 4_000
+MESSAGE_CHARS_MAX = 20_000
 """Characters of a message: values of a row may stand in it."""
 _LONE = re.compile("[\ud800-\udfff]")
 """Bytes that are not UTF-8, as they stand in a text; a message must be fit to be sent."""
