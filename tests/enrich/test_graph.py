@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.enrich.graph import CONFIDENCE_MAX, Graph
@@ -95,6 +95,7 @@ FACTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(FACTS, max_size=12))
 def test_order_and_repetition_change_nothing(facts: list[Fact]) -> None:
     once, back, again = graph(*facts), graph(*reversed(facts)), graph(*facts, *facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.enrich.likeness import likeness
@@ -42,6 +42,7 @@ SIDES = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(SIDES, max_size=6))
 def test_chances_are_shares_of_one(sides: list[dict[str, str]]) -> None:
     chances = likeness(LEAD, sides, "US")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gristmill.enrich.normalise import (
@@ -53,6 +53,8 @@ def test_an_extension_is_kept() -> None:
     [
         ("Jane.Doe@Example.COM", {"address": "jane.doe@example.com", "type": "person"}),
         ("mailto:info@x.org?subject=a", {"address": "info@x.org", "type": "role"}),
+        ("barking.library@x.org", {"address": "barking.library@x.org", "type": "role"}),
+        ("anna.reception.ruiz+office@x.org", {"address": "anna.reception.ruiz+office@x.org", "type": "person"}),
         ("<sales-team@x.org>;", {"address": "sales-team@x.org", "type": "role"}),
         ("a@b", None),
         ("foo @bar.com", None),
@@ -116,7 +118,9 @@ def test_streets_and_postal_codes_are_compared_in_one_form() -> None:
     assert not looks_like_street("Haney Furniture 2")
 
 
+@settings(deadline=None)
 @given(TEXTS)
+@example("U\U0001d4d3 stylised letters have capitals too")
 def test_nothing_breaks_them(text: str) -> None:
     for number in phones(text, "US"):
         assert re.fullmatch(r"\+\d{7,15}", number["e164"])

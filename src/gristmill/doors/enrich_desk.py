@@ -29,7 +29,7 @@ from gristmill.datasets.model import Draft, TemplateOptions
 from gristmill.doors.agent_file import AgentSpec, find_agent, spec_of
 from gristmill.doors.desk import default_organization, local_database
 from gristmill.doors.progress import print_outcome
-from gristmill.doors.run import Interrupt, exit_code, watch, write_whole
+from gristmill.doors.run import REJECTS_SUFFIX, Interrupt, exit_code, watch, write_whole
 from gristmill.enrich.model import LEAD_FIELDS
 
 AGENT_NAME = "Leads from the command line"
@@ -182,6 +182,8 @@ def _open_job(place: _Place, order: EnrichOrder) -> Batch:
             made = enrich.create(tx, place.organization_id, place.settings, place.agent, prepared, file, draft, wishes)
             batch = batches.resume(tx, place.organization_id, made.id)
     _tell_mapping(made)
+    if made.receipt.rejects:
+        _keep_rejects(place, batch, order)
     return batch
 
 
@@ -221,13 +223,20 @@ def _run_key(place: _Place, order: EnrichOrder, prepared: enrich.Prepared) -> st
 
 
 def _tell_mapping(made: enrich.Uploaded) -> None:
-    """Say which columns became what, and what of the file is no row."""
+    """Say which columns became what."""
     used = {name: item.columns for name, item in made.mapping.fields.items() if item.columns}
     typer.echo("Mapped: " + ", ".join(f"{name} = {' + '.join(columns)}" for name, columns in used.items()), err=True)
     if made.mapping.variants:
         typer.echo(f"Tried when little is found: {', '.join(made.mapping.variants)}", err=True)
-    if made.receipt.rejects:
-        typer.secho(f"{made.receipt.rejects} records of the file are no rows.", fg="yellow", err=True)
+
+
+def _keep_rejects(place: _Place, batch: Batch, order: EnrichOrder) -> None:
+    """Write what of the file is no row beside the output."""
+    with place.database.tx(place.organization_id) as tx:
+        _, stored = enrich.columns_of(tx, place.organization_id, batch.id)
+    path = order.out.with_name(order.out.name + REJECTS_SUFFIX)
+    write_whole(path, inventory.write_rejects(stored, place.settings))
+    typer.secho(f"Some records of the file are no rows; they are kept in {path}.", fg="yellow", err=True)
 
 
 def _write(place: _Place, batch: Batch, order: EnrichOrder) -> None:

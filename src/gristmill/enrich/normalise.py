@@ -97,9 +97,10 @@ def _phone(number: phonenumbers.PhoneNumber) -> dict[str, str]:
 
 
 def email(text: str) -> dict[str, str] | None:
-    """An e-mail address whose form is valid, as `{address, type}`: `role` for info@ and the like, else `person`.
+    """An e-mail address whose form is valid, as `{address, type}`.
 
-    Whether somebody reads it is not asked: that would tell its server about every lead.
+    The type is `role` for info@, leeds.office@ and the like, else `person`. Whether somebody reads
+    it is not asked: that would tell its server about every lead.
     """
     plain = text.strip().removeprefix("mailto:").split("?", 1)[0].strip(" <>;,.")
     if "@" not in plain or len(plain) > TEXT_CHARS_MAX:
@@ -108,9 +109,9 @@ def email(text: str) -> dict[str, str] | None:
         found = email_validator.validate_email(plain, check_deliverability=False)
     except email_validator.EmailNotValidError:
         return None
-    local = re.split(r"[+._-]", found.local_part.lower(), maxsplit=1)[0]
+    words = re.split(r"[._-]", found.local_part.lower().split("+", 1)[0])
     address = f"{found.local_part.lower()}@{found.domain.lower()}"
-    return {"address": address, "type": "role" if local in _ROLES else "person"}
+    return {"address": address, "type": "role" if words[0] in _ROLES or words[-1] in _ROLES else "person"}
 
 
 def person(text: str) -> dict[str, str] | None:
@@ -175,8 +176,14 @@ def looks_like_street(text: str) -> bool:
 @lru_cache(REMEMBERED_MAX)
 def plain(text: str) -> str:
     """Words in lower case without accents and punctuation."""
-    bare = unicodedata.normalize("NFKD", text.casefold().replace("&", " and "))
-    return " ".join(_WORDS.findall("".join(char for char in bare if not unicodedata.combining(char))))
+    bare = _bare(_bare(text).casefold().replace("&", " and "))
+    return " ".join(_WORDS.findall(bare))
+
+
+def _bare(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
 
 
 @lru_cache(REMEMBERED_MAX)
