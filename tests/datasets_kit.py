@@ -1,4 +1,4 @@
-"""Datasets of a real agent, made over HTTP and processed by a real worker; a quick embedder for what needs no meaning."""
+"""What tests of datasets share: a quick embedder, an agent's datasets over HTTP, and a dataset built by hand."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class QuickEmbedder:
     def check(self, config: _Config, context: EmbedderContext) -> None:
         pass
 
-    def model(self, config: _Config, context: EmbedderContext) -> Model:
+    def model(self, config: _Config, context: EmbedderContext) -> Model:  # noqa: ARG002 - the family's signature
         return Model(f"quick-{config.dimensions}", config.dimensions, config.window, 1e6)
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     @asynccontextmanager
-    async def open(self, config: _Config, context: EmbedderContext) -> AsyncGenerator[Encode]:
+    async def open(self, config: _Config, context: EmbedderContext) -> AsyncGenerator[Encode]:  # noqa: ARG002 - the same
         async def encode(texts: Sequence[str]) -> Any:
             if config.pause_s:
                 await asyncio.sleep(config.pause_s)

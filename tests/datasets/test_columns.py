@@ -42,7 +42,7 @@ def test_decimals(text: str, value: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "value"), [("yes", True), ("FALSE", False), ("t", True), ("1", None), ("maybe", None)]
 )
-def test_booleans(text: str, value: bool | None) -> None:  # noqa: FBT001 - a table of cases
+def test_booleans(text: str, value: bool | None) -> None:
     assert read_bool(text) is value
 
 
@@ -68,7 +68,7 @@ def test_booleans(text: str, value: bool | None) -> None:  # noqa: FBT001 - a ta
         ("soon", False, None),
     ],
 )  # fmt: skip
-def test_dates(text: str, day_first: bool, value: Any) -> None:  # noqa: FBT001 - a table of cases
+def test_dates(text: str, day_first: bool, value: Any) -> None:
     assert read_moment(text, day_first=day_first) == value
 
 

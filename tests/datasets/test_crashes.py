@@ -20,7 +20,7 @@ class Crash(BaseException):
 
 
 def crashing(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], int]:
-    """Let the process die before its `at`-th transaction, which is after the one before; answers how many there were."""
+    """Let the process die before its `at`-th transaction, after the one before; answers how many there were."""
     real_read, real_write = Lease.read, Lease.write
     count = 0
 

@@ -53,7 +53,7 @@ def test_identities_agree_with_a_plain_count(found: list[tuple[str | None, str]]
 
 
 def test_finding_and_hashes_that_end_with_zeros() -> None:
-    dice = random.Random(3)
+    dice = random.Random(3)  # noqa: S311 - no secret
     hashes = [dice.randbytes(14) + b"\0\0" for _ in range(500)]
     known = np.array(hashes, "S16")
     assert whole(known, 3) == hashes[3]

@@ -15,7 +15,7 @@ WORDS = [f"w{number}" for number in range(40)]
 
 
 def texts(seed: int, count: int) -> dict[int, str]:
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - no secret
     return {
         ordinal: " ".join(dice.choices(WORDS, range(40, 0, -1), k=dice.randrange(1, 60)))
         for ordinal in sorted(dice.sample(range(count * 2), count))
@@ -49,7 +49,7 @@ def index(documents: dict[int, str], low: int, high: int) -> dict[str, list[Post
 def test_scores_are_those_of_bm25_over_the_members(seed: int) -> None:
     documents = texts(seed, 60)
     size = max(documents) + 1
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - no secret
     members = {ordinal: text for ordinal, text in documents.items() if dice.random() < 0.7}
     lengths = np.zeros(size, np.uint16)
     for ordinal, text in documents.items():
@@ -60,15 +60,13 @@ def test_scores_are_those_of_bm25_over_the_members(seed: int) -> None:
     postings = {term: halves[0].get(term, []) + halves[1].get(term, []) for term in {*halves[0], *halves[1]}}
     words = sum(len(text.split()) for text in members.values())
     terms = Counter({"w0": 2, "w7": 1, "w30": 1})
-    stemmed = {ordinal: text.replace("w1 ", "w0 ") for ordinal, text in members.items()}
     stemmed = {
-        ordinal: " ".join("w0" if word == "w1" else word for word in text.split()) for ordinal, text in stemmed.items()
+        ordinal: " ".join("w0" if word == "w1" else word for word in text.split()) for ordinal, text in members.items()
     }
     expected = plain_bm25(stemmed, terms)
     found = rank([Corpus(flags, lengths, len(members), words)], [postings], terms, [None], 1_000)[0]
-    assert found.ordinals.tolist() == sorted(
-        expected, key=lambda ordinal: (-round(expected[ordinal], 4), ordinal)
-    ) or set(found.ordinals.tolist()) == set(expected)
+    assert set(found.ordinals.tolist()) == set(expected)
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
     for ordinal, score in zip(found.ordinals.tolist(), found.scores.tolist(), strict=True):
         assert score == pytest.approx(expected[ordinal], rel=1e-4)
     few = rank([Corpus(flags, lengths, len(members), words)], [postings], terms, [None], 5)[0]
@@ -94,7 +92,7 @@ def test_several_datasets_count_as_one_collection() -> None:
             builder.add(ordinal, text)
         postings.append({item.term: [item] for item in builder.postings({})})
     terms = Counter({"w3": 1, "w20": 1})
-    together = plain_bm25({**{o: t for o, t in one.items()}, **{1_000 + o: t for o, t in two.items()}}, terms)
+    together = plain_bm25({**one, **{1_000 + ordinal: text for ordinal, text in two.items()}}, terms)
     first, second = rank(corpora, postings, terms, [None, None], 100)
     for offset, found in ((0, first), (1_000, second)):
         for ordinal, score in zip(found.ordinals.tolist(), found.scores.tolist(), strict=True):

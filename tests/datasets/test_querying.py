@@ -20,7 +20,8 @@ from gristmill.sources import SourceLimits
 
 CASES = Path(os.environ.get("GRISTMILL_SECURITY_CASES", Path(__file__).parents[3] / "shared/data/security"))
 LEADS = "id,name,email,amount,created,lead_id,total,at\n" + "".join(
-    f"{number},n{number},p{number}@x.io,{number}.25,2026-11-{number % 28 + 1:02d}T10:00:00Z,{number % 5},{number * 20},2026-01-05\n"
+    f"{number},n{number},p{number}@x.io,{number}.25,2026-11-{number % 28 + 1:02d}T10:00:00Z,{number % 5},{number * 20},"
+    "2026-01-05\n"
     for number in range(1, 300)
 )
 

@@ -39,7 +39,8 @@ def test_the_shape_of_an_answer(desk: Desk) -> None:
 
 
 def test_meaning_with_the_embedded_model(desk: Desk) -> None:
-    text = "id,text\n1,The cat sleeps on the sofa\n2,Quarterly revenue grew by ten percent\n3,How to repair a bicycle tyre\n"
+    lines = ["id,text", "1,The cat sleeps on the sofa", "2,Quarterly revenue grew by ten percent"]
+    text = "\n".join([*lines, "3,How to repair a bicycle tyre"])
     desk.make(text, template="{{.text}}", primary_key_field="id", embedder={"kind": "minilm"})
     assert desk.keys("earnings of the company", mode="vector", top_k=1) == ["2"]
     assert desk.keys("a kitten on a couch", mode="vector", top_k=1) == ["1"]

@@ -16,8 +16,7 @@ from gristmill.base.config import settings
 from gristmill.base.db import Database
 from gristmill.base.errors import Error, Invalid, PluginError
 from gristmill.base.kinds import UnknownKind
-from gristmill.datasets.embedders import EmbedderContext, Model, embedders, parse_config
-from gristmill.datasets.embedders import minilm, openai
+from gristmill.datasets.embedders import EmbedderContext, Model, embedders, minilm, openai, parse_config
 
 CONTEXT = EmbedderContext(settings(), 1)
 TEXTS = ["A bakery in Rome", "Running shoes, size 42", "x", "日本語 and emoji 🦄", "word " * 400]

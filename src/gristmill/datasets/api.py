@@ -68,9 +68,17 @@ FORM_FIELDS_MAX = 20
 SPOOL_MEMORY_BYTES = 4 * 1024**2
 """A file is kept in memory up to here on its way, then in a temporary file."""
 VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="Version")]
+RAW_TYPES = ("text/", "application/octet-stream", "application/x-ndjson", "application/vnd.", "application/gzip")
+"""How the content type of a file may begin that is sent as the body itself."""
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 
 limit_bodies(r"/api(/v1)?/agents/\d+/datasets(/analyze|/\d+/file)?", "dataset_file_bytes_max")
+
+
+class UnsupportedType(Error):
+    """That content type is not read here."""
+
+    code = "unsupported_type"
 
 
 class EmbedderFailed(Error):
@@ -122,6 +130,8 @@ async def _incoming(request: Request, model: type[BaseModel]) -> Incoming:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == JSON_TYPE or not kind:
         return await _incoming_json(request, model)
+    if kind != FORM_TYPE and not kind.startswith(RAW_TYPES):
+        raise UnsupportedType(f"Send JSON, a form, or the file itself as text/csv or the like, not `{kind[:60]}`.")
     spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES))  # noqa: SIM115 - closed by whoever takes it
     if kind == FORM_TYPE:
         fields: dict[str, Any] = {}

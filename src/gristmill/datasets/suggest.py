@@ -16,6 +16,7 @@ HIDDEN_NULL_SHARE = 0.95
 LONG_CHARS = 60
 """On average, from here on a text is a description rather than a name."""
 KEY_CHARS_MAX = 100
+UUID_CHARS_MIN = 32
 TITLES = re.compile(
     r"\b(name|title|company|product|subject|headline|question|label|organi[sz]ation|brand|model|nom|titre|entreprise"
     r"|titel|firma|nombre|empresa|nome|ditta)\b",
@@ -108,9 +109,14 @@ def _informative(columns: Sequence[ColumnFacts], key: str | None) -> list[Column
     found = [
         column
         for column in columns
-        if column.null_share < HIDDEN_NULL_SHARE and not (column.name == key and column.kind == "int")
+        if column.null_share < HIDDEN_NULL_SHARE and not (column.name == key and _says_nothing(column))
     ]
     return found or list(columns)
+
+
+def _says_nothing(key: ColumnFacts) -> bool:
+    """Whether nobody would ask for a key: a bare number, or a UUID or hash."""
+    return key.kind == "int" or key.mean_chars >= UUID_CHARS_MIN
 
 
 def _title(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
