@@ -248,7 +248,7 @@ def after_delete(source_id: Id) -> Response:
 
 def suggest(agent: Agent | None, sample: Preview | None, used: set[str]) -> dict[str, Suggestion]:
     """Agent field -> the column that is proposed for it. What is uncertain is offered, not chosen."""
-    if agent is None or sample is None:
+    if agent is None or sample is None or not agent.input_fields:
         return {}
     found = propose(agent, [column.name for column in sample.columns], sample.rows)
     return {
