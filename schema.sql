@@ -474,6 +474,7 @@ CREATE TABLE public.connector_sync (
     parcel json,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     started_at timestamp with time zone,
+    fetched_at timestamp with time zone,
     finished_at timestamp with time zone,
     CONSTRAINT connector_sync_cause_check CHECK ((cause = ANY (ARRAY['SCHEDULE'::text, 'MANUAL'::text, 'HOOK'::text, 'BATCH'::text]))),
     CONSTRAINT connector_sync_check CHECK (((status = 'RUNNING'::text) = (worker_id IS NOT NULL))),
