@@ -13,9 +13,9 @@ from gristmill.matching.vectors import Floats, Ints
 
 FALSE_SHARE = 0.1
 """Share of false pairs at which the threshold by chance alone stands."""
-CHANCE_WEIGHT = 0.25
+CHANCE_WEIGHT = 0.2
 """How far the threshold goes towards that one; the rest is the fixed one, which knows more than chance."""
-FIXED = -1.0
+FIXED = -0.3
 """Log-odds that a match has at least; where the fitted scorer is best on average, since F1 forgives a doubtful pair."""
 CHANCE_BOUNDS = (-5.0, 1.0)
 SHARED_MIN = 0.1
