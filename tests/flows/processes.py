@@ -24,6 +24,8 @@ import httpx
 import psycopg
 import pytest
 
+from lead_vendor import Vendor
+
 TESTS = Path(__file__).parents[1]
 GRISTMILL = str(Path(sys.executable).with_name("gristmill"))
 WAIT_S = 30.0
@@ -223,6 +225,39 @@ def agent_process(folder: Path) -> Generator[AgentProcess]:
     try:
         wait_for(lambda: listens(port), "the agent's start")
         yield AgentProcess(port, calls_file, command)
+    finally:
+        command.kill()
+
+
+@dataclass(frozen=True)
+class VendorProcess:
+    """tests/lead_vendor.py as a process of its own: it lives through whatever happens to Gristmill."""
+
+    port: int
+    asked_file: Path
+
+    def config(self) -> dict[str, Any]:
+        """What an `http` provider needs to ask it."""
+        return Vendor(url=f"http://127.0.0.1:{self.port}").config()
+
+    def asked(self) -> Counter[str]:
+        """How often each company was asked for."""
+        lines = self.asked_file.read_text(encoding="utf-8").splitlines() if self.asked_file.exists() else []
+        return Counter(lines)
+
+
+@contextmanager
+def vendor_process(folder: Path, latency_ms: int) -> Generator[VendorProcess]:
+    """A vendor of lead data that answers after so long."""
+    port, asked = free_port(), folder / "vendor-asked"
+    output = folder / "vendor-said"
+    output.mkdir()
+    command = Command.start(
+        [sys.executable, TESTS / "lead_vendor.py", str(port), asked, str(latency_ms)], output, environment(folder)
+    )
+    try:
+        wait_for(lambda: listens(port), "the vendor's start")
+        yield VendorProcess(port, asked)
     finally:
         command.kill()
 

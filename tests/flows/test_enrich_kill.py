@@ -9,7 +9,6 @@ import csv
 import io
 import os
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,8 +20,7 @@ import httpx
 import psycopg
 import pytest
 
-from flows.processes import TESTS, Api, Command, Up, environment, free_port, kill, listens, running_up, wait_for
-from lead_vendor import Vendor
+from flows.processes import Api, Up, VendorProcess, kill, running_up, vendor_process, wait_for
 
 SOAK = os.environ.get("GRISTMILL_SOAK") == "1"
 ROWS = 5_000 if SOAK else 700
@@ -40,34 +38,10 @@ PATH = "/batch/enrich"
 pytestmark = [pytest.mark.xdist_group("kill"), pytest.mark.timeout(1800 if SOAK else 300)]
 
 
-@dataclass(frozen=True)
-class VendorProcess:
-    """A vendor that lives through whatever happens to Gristmill."""
-
-    port: int
-    asked_file: Path
-
-    def config(self) -> dict[str, Any]:
-        return Vendor(url=f"http://127.0.0.1:{self.port}").config()
-
-    def asked(self) -> Counter[str]:
-        lines = self.asked_file.read_text(encoding="utf-8").splitlines() if self.asked_file.exists() else []
-        return Counter(lines)
-
-
 @pytest.fixture
 def vendor(tmp_path: Path) -> Iterator[VendorProcess]:
-    port, asked = free_port(), tmp_path / "asked"
-    output = tmp_path / "vendor-said"
-    output.mkdir()
-    command = Command.start(
-        [sys.executable, TESTS / "lead_vendor.py", str(port), asked, str(LATENCY_MS)], output, environment(tmp_path)
-    )
-    try:
-        wait_for(lambda: listens(port), "the vendor's start")
-        yield VendorProcess(port, asked)
-    finally:
-        command.kill()
+    with vendor_process(tmp_path, LATENCY_MS) as running:
+        yield running
 
 
 def leads() -> bytes:

@@ -286,7 +286,10 @@ def version() -> None:
 
 def _examples() -> str:
     """One example of each command, for the help of the whole."""
-    entries = [*app.registered_commands, *(group.typer_instance.info for group in app.registered_groups)]
+    entries = [
+        *app.registered_commands,
+        *(group.typer_instance.info for group in app.registered_groups if group.typer_instance),
+    ]
     texts = [str(entry.epilog or "").removeprefix("Example: ") for entry in entries]
     return "**Examples**\n\n" + "\n\n".join(text for text in texts if text)
 

@@ -17,6 +17,8 @@ from gristmill.gotemplate.verbs import Spec, format_value
 if TYPE_CHECKING:
     from gristmill.gotemplate.expressions import Expressions
 
+_PIECES_MAX = 40
+"""Formats of more pieces are applied by a function, so that a program can't be much longer than its template."""
 _WIDTH_MAX = 200
 """Formats with a greater width are applied where their texts are counted."""
 
@@ -251,7 +253,11 @@ def printf_pieces(to: Expressions, call: Site) -> list[str] | None:
         return None
     count = len(call.args) - 1 + (call.final is not None)
     form = read_format(call.args[0].value, count)
-    if form.extra is not None or any(isinstance(piece, Verb) and not _is_simple(piece) for piece in form.pieces):
+    if (
+        form.extra is not None
+        or len(form.pieces) > _PIECES_MAX
+        or any(isinstance(piece, Verb) and not _is_simple(piece) for piece in form.pieces)
+    ):
         return None
     values, _ = _operands(to, call)
     return [

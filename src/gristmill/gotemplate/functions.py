@@ -18,7 +18,7 @@ from gristmill.gotemplate.model import (
     Meter,
 )
 from gristmill.gotemplate.printf import sprint, sprintf, sprintln
-from gristmill.gotemplate.runtime import counted, told
+from gristmill.gotemplate.runtime import counted, tick, told
 from gristmill.gotemplate.values import (
     MISSING,
     Part,
@@ -30,6 +30,10 @@ from gristmill.gotemplate.values import (
     type_name,
 )
 from gristmill.gotemplate.verbs import NO_VALUE, TooMuch
+
+
+STEP_CHARS = 8
+"""So many characters of a long format are one step."""
 
 
 def _refuse(site: int, name: str, reason: str) -> NoReturn:
@@ -235,10 +239,6 @@ def whole(text: str) -> str:
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
-def _sprintf(operands: Sequence[Any]) -> str:
-    return sprintf(operands[0], operands[1:])
-
-
 def _operand_text(operands: Sequence[Any]) -> str:
     """Operands of an escaping function as one text."""
     if len(operands) == 1 and isinstance(operands[0], str):
@@ -281,7 +281,16 @@ js = _text_function("js", lambda operands: js_text(_operand_text(operands)))
 urlquery = _text_function("urlquery", lambda operands: urlquery_text(_operand_text(operands)))
 print_ = _text_function("print", sprint)
 println = _text_function("println", sprintln)
-printf = _text_function("printf", _sprintf)
+_printf = _text_function("printf", lambda operands: sprintf(operands[0], operands[1:]))
+
+
+def printf(site: int, meter: Meter, form: str, *operands: Any) -> str:
+    """`printf`; a long format takes steps, whatever it writes."""
+    if len(form) > LONG_CHARS:
+        meter.steps += len(form) // STEP_CHARS
+        if meter.steps > meter.check:
+            tick(site, meter)
+    return _printf(site, meter, form, *operands)
 
 
 ARITY: dict[str, tuple[int, int | None]] = {

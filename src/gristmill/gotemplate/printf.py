@@ -14,7 +14,8 @@ from gristmill.gotemplate.verbs import PLAIN, Spec, TooMuch, format_value, show_
 
 NUMBER_MAX = 1_000_000
 """A greater width or precision is refused, as Go does."""
-FORMATS_KEPT = 512
+FORMATS_KEPT, FORMAT_CHARS_KEPT = 512, 256
+"""Formats that are kept once they are read, and how long they may be."""
 _INDEX_DIGITS_MAX = 8
 """Digits of an operand number; more are beyond any operand."""
 _FLAGS = {"#": "sharp", "0": "zero", "+": "plus", "-": "minus", " ": "space"}
@@ -43,9 +44,13 @@ class Format:
     """The first operand that no verb used, if that is an error."""
 
 
-@lru_cache(FORMATS_KEPT)
 def read_format(text: str, operands: int) -> Format:
     """Cut a format into text and verbs."""
+    return _short_format(text, operands) if len(text) <= FORMAT_CHARS_KEPT else _Reader(text, operands).read()
+
+
+@lru_cache(FORMATS_KEPT)
+def _short_format(text: str, operands: int) -> Format:
     return _Reader(text, operands).read()
 
 

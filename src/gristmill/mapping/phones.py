@@ -17,6 +17,7 @@ ORDER, ORDER_NAMELESS = 0.02, 0.3
 """Of equal phones the first column wins; without headers all are equal."""
 MOBILE = -0.35
 TOLL_FREE = -0.4
+UNNAMED = 0.8
 SECOND = -0.3
 """Points of a secondary or alternative phone."""
 NUMBERED = -0.08
@@ -27,11 +28,17 @@ NUMBERED_SCOPE = -0.5
 
 def candidates(sheet: Sheet) -> list[Candidate]:
     """Candidates for either number; the better one is number1."""
+    named = bool(sheet.of("phone"))
     return [
         Candidate((facts.index,), points, reason(facts, "phone"), facts.scope)
         for facts in sheet.columns
-        if (points := _points(facts) - _order(facts) * facts.index / len(sheet.columns)) > 0
+        if (points := _points(facts) - _order(facts) * facts.index / len(sheet.columns) - _unnamed(facts, named)) > 0
     ]
+
+
+def _unnamed(facts: Facts, named: bool) -> float:  # noqa: FBT001
+    """Points lost by a column that only looks like a phone, where another one is called so."""
+    return UNNAMED if named and facts.nameless else 0.0
 
 
 def _order(facts: Facts) -> float:

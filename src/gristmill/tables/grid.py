@@ -18,7 +18,6 @@ from gristmill.tables.layout import (
     Tail,
     count_footers,
     detect_layout,
-    is_blank,
 )
 from gristmill.tables.model import (
     REJECT_BYTES_MAX,
@@ -43,7 +42,7 @@ HEAD_ROWS = PREAMBLE_RECORDS_MAX + BODY_RECORDS + SAMPLE_ROWS
 
 
 class GridRow(NamedTuple):
-    """A row of a sheet with text in it."""
+    """A row of a sheet with text in it: a row of blanks only is none."""
 
     number: int
     """1-based row of the sheet."""
@@ -169,48 +168,78 @@ class _Pass:
         self.header_due = reader.dialect.header
         self.number = 0
         self.widest = 0
-        self.tail: list[Tail] = []
-        self.yielded = 0
+        self.lines: list[int] = []
+        self.rows: list[list[str]] = []
+        self.gaps: set[int] = set()
+        """Numbers of rows with a blank one before them."""
 
     def groups(self) -> Iterator[RowGroup]:
+        yielded = 0
         for block in self.reader.blocks(self.log):
-            kept = [item for item in map(self.fit, block) if item is not None]
-            waiting = [*self.tail, *kept]
-            cut = max(0, len(waiting) - FOOTER_RECORDS_MAX)
-            self.tail = waiting[cut:]
+            self.take(block)
+            cut = max(0, len(self.rows) - FOOTER_RECORDS_MAX)
             if cut:
-                self.yielded += cut
-                yield RowGroup([item.line for item in waiting[:cut]], [item.row for item in waiting[:cut]])
-        footers = count_footers(self.tail, self.yielded)
-        kept = self.tail[: len(self.tail) - footers]
-        for item in self.tail[len(kept) :]:
+                yielded += cut
+                yield RowGroup(self.lines[:cut], self.rows[:cut])
+                self.lines, self.rows = self.lines[cut:], self.rows[cut:]
+                self.gaps = {number for number in self.gaps if number >= self.lines[0]}
+        # Cells between the last filled one and the edge of the sheet are no sign of a note: all rows have them.
+        tail = [
+            Tail(line, row, "", self.width, line in self.gaps) for line, row in zip(self.lines, self.rows, strict=True)
+        ]
+        kept = len(tail) - count_footers(tail, yielded)
+        for item in tail[kept:]:
             self.reject(item.line, item.row, "A total or a note under the table.", footer=True)
         if kept:
-            yield RowGroup([item.line for item in kept], [item.row for item in kept])
+            yield RowGroup(self.lines[:kept], self.rows[:kept])
 
-    def fit(self, row: GridRow) -> Tail | None:
-        """The row as wide as the table; None when it was counted as something else."""
-        number, cells = row
-        gap = number - self.number - 1
-        self.log.blank += gap
-        self.log.physical_lines = self.number = number
-        self.widest = max(self.widest, len(cells))
-        _check_box(self.widest, number)
-        if is_blank(cells):
-            self.log.blank += 1
-            return None
-        if number <= self.preamble:
+    def take(self, block: list[GridRow]) -> None:
+        """Sort the rows of a block into what they are, as wide as the table."""
+        index = 0
+        while index < len(block) and (self.header_due or block[index].number <= self.preamble):
+            self.skip(block[index])
+            index += 1
+        if index == len(block):
+            return
+        rest = block[index:] if index else block
+        last = rest[-1].number
+        self.widest = max(self.widest, max(len(row.cells) for row in rest))
+        _check_box(self.widest, last)
+        if last - self.number == len(rest) and self.widest <= self.width:
+            # The common case: no blank row among them, none too wide.
+            self.lines += range(self.number + 1, last + 1)
+            self.rows += [self.padded(cells) for _, cells in rest]
+        else:
+            for number, cells in rest:
+                self.settle(number, cells)
+        self.log.physical_lines = self.number = last
+
+    def skip(self, row: GridRow) -> None:
+        """A row of the preamble, or the header."""
+        self.log.blank += row.number - self.number - 1
+        self.log.physical_lines = self.number = row.number
+        if row.number <= self.preamble:
             self.log.preamble += 1
-            return None
-        if self.header_due:
+        else:
             self.log.header += 1
             self.header_due = False
-            return None
+
+    def settle(self, number: int, cells: list[str]) -> None:
+        """One row, with whatever blank ones are before it."""
+        gap = number - self.number - 1
+        self.log.blank += gap
+        self.number = number
         if len(cells) > self.width:
             self.reject(number, cells, f"{len(cells)} cells where the table has {self.width} columns.")
-            return None
-        # Cells between the last filled one and the edge of the sheet are no sign of a note: all rows have them.
-        return Tail(number, cells + [""] * (self.width - len(cells)), "", self.width, gap > 0)
+            return
+        if gap:
+            self.gaps.add(number)
+        self.lines.append(number)
+        self.rows.append(self.padded(cells))
+
+    def padded(self, cells: list[str]) -> list[str]:
+        """The row with a cell for every column."""
+        return cells if len(cells) == self.width else cells + [""] * (self.width - len(cells))
 
     def reject(self, number: int, cells: list[str], reason: str, *, footer: bool = False) -> None:
         raw = "\t".join(cells)[:REJECT_BYTES_MAX].encode("utf-8", "replace")[:REJECT_BYTES_MAX]

@@ -67,7 +67,7 @@ def convert(path: str, wanted: str | int | None) -> Iterator[Any]:
             cells = [""] * left + [value_text(value) for value in values]
             while cells and not cells[-1]:
                 cells.pop()
-            if cells:
+            if any(map(str.strip, cells)):
                 lines.append((number, cells))
         yield lines
 

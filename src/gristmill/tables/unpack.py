@@ -13,7 +13,7 @@ UNPACKED_BYTES_MAX = 16 * 1024**3
 """A file that unpacks to more is refused."""
 UNPACK_RATIO_MAX = 300
 """Tables shrink 3 to 50 times; a file that shrinks more is a bomb."""
-UNPACK_FREE_BYTES = 64 * 1024 * 1024
+UNPACK_FREE_BYTES = 16 * 1024 * 1024
 """The ratio is looked at only beyond this many unpacked bytes."""
 GZIP_PIECE_BYTES = 16 * 1024
 """Packed bytes unpacked at a time."""

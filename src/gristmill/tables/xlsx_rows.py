@@ -112,7 +112,7 @@ class SheetRows:
         while cells and not cells[-1]:
             cells.pop()
         self._width = max(self._width, len(cells))
-        return GridRow(self._number, cells) if cells else None
+        return GridRow(self._number, cells) if any(map(str.strip, cells)) else None
 
     def _texts(self, found: Iterable[tuple[bytes, bytes, bytes, bytes]]) -> list[str]:
         columns, converts = self._columns, self._converts

@@ -29,10 +29,17 @@ def lower(text: str) -> str:
 
 
 def _mapped(text: str, change: Callable[[str], str]) -> str:
-    changed = change(text)
-    if text.isascii() or len(changed) == len(text):
-        return changed
-    return "".join(one if len(one := change(char)) == 1 else one[0] if char == "İ" else char for char in text)
+    """Letter by letter, where that gives one letter: capital `ß` would be two, so it stays."""
+    if text.isascii():
+        return change(text)
+    return "".join(_single(char, change) for char in text)
+
+
+def _single(char: str, change: Callable[[str], str]) -> str:
+    for one in (change(char), char.title() if change is str.upper else char):
+        if len(one) == 1:
+            return one
+    return "i" if char == "İ" else char
 
 
 def title(text: str) -> str:
