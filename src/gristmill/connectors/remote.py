@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import io
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Literal, Protocol, Self, cast
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from gristmill.base.conceal import redact
@@ -18,9 +14,6 @@ from gristmill.base.config import Settings
 from gristmill.base.egress import Egress
 from gristmill.base.errors import PluginError
 
-MEMORY_BYTES_MAX = 2 * 1024**2
-"""A file is kept in memory up to here, then on disk."""
-HASH_BYTES = 1024**2
 ANSWER_CHARS_MAX = 4096
 """Kept of an answer."""
 
@@ -65,76 +58,61 @@ class Door:
         return cls(Egress.of(settings.egress_allow), settings)
 
 
-class Landing:
-    """Where an object's bytes arrive: in memory, or on disk once they are many. Closed, it leaves nothing behind."""
+class Landing(Protocol):
+    """Where an object's bytes arrive, in their order."""
 
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._memory = bytearray()
-        self._file: BinaryIO | None = None
-        self.size = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+    @property
+    def size(self) -> int:
+        """How many have come."""
+        ...
 
     async def write(self, chunk: bytes) -> None:
         """Append. Raises `TooBig`."""
-        await self.write_next(self.size, chunk)
+        ...
 
-    async def write_next(self, offset: int, chunk: bytes) -> None:
-        """Append what belongs at `offset`, which is the end so far."""
-        self._check(offset + len(chunk))
-        if self._file is None and offset + len(chunk) <= MEMORY_BYTES_MAX:
-            self._memory += chunk
-        else:
-            file = self._file or await self.reserve()
-            await asyncio.to_thread(os.pwrite, file.fileno(), chunk, offset)
-        self.size = offset + len(chunk)
+    async def clear(self) -> None:
+        """Forget what has come: the object has changed."""
+        ...
 
-    async def reserve(self) -> BinaryIO:
-        """Go on on disk, where `write_at` may write anywhere."""
-        file = self._file = self._file or cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - lives with us
-        await asyncio.to_thread(os.pwrite, file.fileno(), bytes(self._memory), 0)
-        self._memory.clear()
-        return file
+    async def md5(self) -> str:
+        """MD5 of what has come, in hex; S3 calls it the ETag."""
+        ...
 
-    async def write_at(self, offset: int, chunk: bytes) -> None:
-        """Write a piece anywhere; `size` becomes its end when it is the furthest."""
-        self._check(offset + len(chunk))
-        file = self._file or await self.reserve()
-        await asyncio.to_thread(os.pwrite, file.fileno(), chunk, offset)
-        self.size = max(self.size, offset + len(chunk))
 
-    def clear(self) -> None:
-        """Forget everything: the object has changed."""
-        self._memory.clear()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self.size = 0
+class MemoryLanding:
+    """A landing for little: the beginning of a file."""
 
-    def open(self) -> BinaryIO:
-        """The bytes from their start. Closing it is not needed."""
-        if self._file is None:
-            return io.BytesIO(self._memory)
-        self._file.seek(0)
-        return self._file
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._data = bytearray()
 
-    def md5(self) -> str:
-        """The content's MD5 in hex, which S3 calls ETag."""
-        digest = hashlib.md5(usedforsecurity=False)
-        file = self.open()
-        while chunk := file.read(HASH_BYTES):
-            digest.update(chunk)
-        return digest.hexdigest()
+    @property
+    def size(self) -> int:
+        """See Landing."""
+        return len(self._data)
 
-    def _check(self, size: int) -> None:
-        if size > self._bytes_max:
-            raise TooBig(f"The object has more than {self._bytes_max} bytes.", permanent=True, code="too_large")
+    async def write(self, chunk: bytes) -> None:
+        """See Landing."""
+        check_size(len(self._data) + len(chunk), self._bytes_max)
+        self._data += chunk
+
+    async def clear(self) -> None:
+        """See Landing."""
+        self._data.clear()
+
+    async def md5(self) -> str:
+        """See Landing."""
+        return hashlib.md5(self._data, usedforsecurity=False).hexdigest()
+
+    def read(self) -> bytes:
+        """All that has come."""
+        return bytes(self._data)
+
+
+def check_size(size: int, bytes_max: int) -> None:
+    """Raises `TooBig` for an object over the limit."""
+    if size > bytes_max:
+        raise TooBig(f"The object has more than {bytes_max} bytes.", permanent=True, code="too_large")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from gristmill.base.config import Settings
 from gristmill.connectors.kinds import KINDS, ConnectorKind, Remote
 from gristmill.connectors.ladder import ConnectorTest, Fell, Ladder, climb_to_host
 from gristmill.connectors.model import HOOK_PATH, Entry, StoredConnector, plan_pull
-from gristmill.connectors.remote import Door, Landing, RemoteFailed
+from gristmill.connectors.remote import Door, MemoryLanding, RemoteFailed
 from gristmill.connectors.service import parse_config
 from gristmill.inventory.model import fits, format_of
 from gristmill.tables import Table, read_table
@@ -72,16 +72,15 @@ async def _climb(
     write: bool,
 ) -> None:
     role = connector.connector.role
-    with Landing(SAMPLE_BYTES_MAX) as landing:
-        key = await remote.climb(ladder, role, landing, write=write)
-        if role == "RESULTS_SINK":
-            with ladder.rung("destination") as step:
-                form = connector.connector.format or kind.push_formats[0]
-                step.detail = f"Results would go to {kind.place(config, role)}, as {form}."
-            return
-        if key is not None:
-            data = landing.open().read()
-            await asyncio.to_thread(_climb_sample, ladder, data, connector.connector.format)
+    landing = MemoryLanding(SAMPLE_BYTES_MAX)
+    key = await remote.climb(ladder, role, landing, write=write)
+    if role == "RESULTS_SINK":
+        with ladder.rung("destination") as step:
+            form = connector.connector.format or kind.push_formats[0]
+            step.detail = f"Results would go to {kind.place(config, role)}, as {form}."
+        return
+    if key is not None:
+        await asyncio.to_thread(_climb_sample, ladder, landing.read(), connector.connector.format)
     with ladder.rung("next sync") as step:
         step.detail = await _next_sync(remote, ledger)
 

@@ -13,10 +13,7 @@ from urllib.parse import quote_plus
 
 from gristmill.gotemplate.characters import is_printable, is_surrogate
 from gristmill.gotemplate.literals import from_bytes, to_bytes
-from gristmill.gotemplate.model import (
-    Failure,
-    Meter,
-)
+from gristmill.gotemplate.model import LONG_CHARS, Failure, Meter
 from gristmill.gotemplate.printf import sprint, sprintf, sprintln
 from gristmill.gotemplate.runtime import counted, tick, told
 from gristmill.gotemplate.values import (
@@ -30,7 +27,6 @@ from gristmill.gotemplate.values import (
     type_name,
 )
 from gristmill.gotemplate.verbs import NO_VALUE, TooMuch
-
 
 STEP_CHARS = 8
 """So many characters of a long format are one step."""

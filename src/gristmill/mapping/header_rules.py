@@ -39,6 +39,8 @@ HEAD_TYPES = TYPE_WORDS | {
 }  # fmt: skip
 """Words that make a header a category where they are its head: `Address Type`, but `Source Zipcode` is a zip."""
 
+ALIASES = frozenset({"alias", "aliases", "sigle", "kurzname", "通称", "略称", "简称", "簡稱", "俗名"})
+"""Words for another name that need no word for a name."""
 _EITHER = re.compile(r"[/&+,]| (?:or|and|und|et|y|e) ")
 _LONG_REMARK = re.compile(r"\((?:\S+ ){2,}[^()]*\)")
 """A remark of three words or more: `(for office use only)`."""
@@ -254,7 +256,7 @@ IDENTIFIERS = (
 )
 NAMES = (
     Rule(lambda h: h.has("other") and h.has("name", "label") and not h.has("trade"), {"alias": 0.9}),
-    Rule(lambda h: h.has("alias") and h.has(*NAMED), {"alias": 0.9}),
+    Rule(lambda h: h.has("alias") and (h.has(*NAMED) or (h.only("alias") and h.texts & ALIASES)), {"alias": 0.9}),
     Rule(lambda h: h.has("trade"), {"trade": 0.9}),
     Rule(lambda h: h.has("legal"), {"legal": 0.9}),
     Rule(lambda h: h.has("parent") and h.has(*NAMED), {"parent": 0.9}),

@@ -17,7 +17,7 @@ ORDER, ORDER_NAMELESS = 0.02, 0.3
 """Of equal phones the first column wins; without headers all are equal."""
 MOBILE = -0.35
 TOLL_FREE = -0.4
-UNNAMED = 0.8
+UNNAMED = 1.2
 SECOND = -0.3
 """Points of a secondary or alternative phone."""
 NUMBERED = -0.08

@@ -203,9 +203,10 @@ class _Pass:
             return
         rest = block[index:] if index else block
         last = rest[-1].number
-        self.widest = max(self.widest, max(len(row.cells) for row in rest))
+        widest = max(len(row.cells) for row in rest)
+        self.widest = max(self.widest, widest)
         _check_box(self.widest, last)
-        if last - self.number == len(rest) and self.widest <= self.width:
+        if last - self.number == len(rest) and widest <= self.width:
             # The common case: no blank row among them, none too wide.
             self.lines += range(self.number + 1, last + 1)
             self.rows += [self.padded(cells) for _, cells in rest]

@@ -202,7 +202,7 @@ class _HttpsRemote:
         attempt = 0
         while True:
             attempt += 1
-            landing.clear()
+            await landing.clear()
             try:
                 return await self._fetch_once(asked, landing)
             except RemoteFailed as error:

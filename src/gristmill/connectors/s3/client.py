@@ -39,6 +39,8 @@ ANSWER_S_MAX = 30.0
 """Silence of the server after which a request is given up."""
 CHUNK_BYTES = 256 * 1024
 PAGE_KEYS = 1000
+RANGES_IN_MEMORY = 8
+"""Of all large objects that one client reads at a time."""
 ETAG_MD5_CHARS = 32
 REGION_MAX_CHARS = 40
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -161,6 +163,8 @@ class S3Client:
         self._skew = timedelta()
         self.requests = 0
         """Sent so far, repetitions included."""
+        self.ranges = asyncio.Semaphore(RANGES_IN_MEMORY)
+        """Whoever reads ahead takes one for each range; in order, so that the first of them always goes on."""
 
     async def list_page(self, prefix: str, token: str | None = None, *, keys_max: int = PAGE_KEYS) -> ListPage:
         """One page of the objects whose keys begin with `prefix`, in the order of their bytes."""

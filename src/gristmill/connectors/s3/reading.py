@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from gristmill.connectors.remote import Landing, ObjectGone, RemoteFailed
 from gristmill.connectors.s3.client import ATTEMPTS_MAX, Head, S3Client, S3Error, pause_s
-from gristmill.connectors.together import together
 
-RANGE_BYTES = 16 * 1024**2
+RANGE_BYTES = 8 * 1024**2
 """Larger objects are read in ranges of this size."""
 RANGES_AT_ONCE = 4
+"""Of one object; `S3Client.ranges` bounds those of all objects, which are in memory until it is their turn."""
 CHANGES_MAX = 3
 """How often an object is followed that changes while it is read."""
 
@@ -34,7 +35,7 @@ async def read_object(client: S3Client, version: Version, landing: Landing) -> H
     """
     mismatch = ""
     for _ in range(CHANGES_MAX):
-        landing.clear()
+        await landing.clear()
         try:
             head = await _read_version(client, version, landing)
         except S3Error as error:
@@ -42,7 +43,7 @@ async def read_object(client: S3Client, version: Version, landing: Landing) -> H
                 raise
             version = await _look_again(client, version)
             continue
-        digest = await asyncio.to_thread(landing.md5) if head.etag_is_md5 else head.etag
+        digest = await landing.md5() if head.etag_is_md5 else head.etag
         # A server whose ETag is something else gives the same bytes twice; a line that garbles them does not.
         if digest in {head.etag, mismatch}:
             return head
@@ -64,22 +65,40 @@ async def _look_again(client: S3Client, version: Version) -> Version:
 
 async def _read_version(client: S3Client, version: Version, landing: Landing) -> Head:
     if version.size <= RANGE_BYTES:
-        return await _read_range(client, version, 0, version.size - 1, landing.write_next)
-    await landing.reserve()
+        return await _read_range(client, version, 0, version.size - 1, landing.write)
+    waiting: deque[asyncio.Task[tuple[Head, bytes]]] = deque()
     starts = iter(range(0, version.size, RANGE_BYTES))
-    heads: list[Head] = []
+    try:
+        while True:
+            while len(waiting) < RANGES_AT_ONCE and (first := next(starts, None)) is not None:
+                await client.ranges.acquire()
+                waiting.append(asyncio.ensure_future(_read_ahead(client, version, first)))
+            head, data = await waiting[0]
+            await landing.write(data)
+            waiting.popleft()
+            client.ranges.release()
+            if not waiting:
+                return head
+    finally:
+        for task in waiting:
+            task.cancel()
+            client.ranges.release()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def work() -> None:
-        for first in starts:
-            last = min(first + RANGE_BYTES, version.size) - 1
-            heads.append(await _read_range(client, version, first, last, landing.write_at))
 
-    await together(*(work() for _ in range(RANGES_AT_ONCE)))
-    return heads[0]
+async def _read_ahead(client: S3Client, version: Version, first: int) -> tuple[Head, bytes]:
+    """One range, in memory until it is its turn."""
+    data = bytearray()
+
+    async def put(chunk: bytes) -> None:
+        data.extend(chunk)
+
+    head = await _read_range(client, version, first, min(first + RANGE_BYTES, version.size) - 1, put)
+    return head, bytes(data)
 
 
 async def _read_range(
-    client: S3Client, version: Version, first: int, last: int, put: Callable[[int, bytes], Awaitable[None]]
+    client: S3Client, version: Version, first: int, last: int, put: Callable[[bytes], Awaitable[None]]
 ) -> Head:
     """Bytes `first` to `last`, each handed on once; asked again from where a line broke."""
     offset, attempt = first, 0
@@ -91,7 +110,7 @@ async def _read_range(
             async with client.get(version.key, if_match=version.etag, first=offset, last=until) as (head, chunks):
                 _check_same(head, version)
                 async for chunk in chunks:
-                    await put(offset, chunk)
+                    await put(chunk)
                     offset += len(chunk)
             _check_complete(last + 1 - offset)
         except S3Error as error:

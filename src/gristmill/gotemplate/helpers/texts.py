@@ -25,7 +25,8 @@ def upper(text: str) -> str:
 
 def lower(text: str) -> str:
     """In small letters."""
-    return _mapped(text, str.lower)
+    # Go maps letter by letter: a capital I with a dot becomes an i, for which Python has two code points.
+    return _mapped(text.replace("\u0130", "i"), str.lower)
 
 
 def _mapped(text: str, change: Callable[[str], str]) -> str:

@@ -1,0 +1,147 @@
+"""Bytes on their way into the object store while they still come: hashed once, written once, visible when complete.
+
+Small objects are kept in memory and written at once. For a large one a thread writes what arrives; a few chunks wait
+between the two, so that memory stays flat. Until `finish` nobody sees the object, and whatever goes wrong before leaves
+none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import queue
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from gristmill.base.objects import ObjectStore, Stored
+from gristmill.connectors.remote import check_size
+from gristmill.connectors.session import in_thread
+
+MEMORY_BYTES_MAX = 1024**2
+"""Objects up to here are written at once, when they are complete."""
+CHUNKS_WAITING = 4
+"""Between the line and the object store."""
+
+
+class _Dropped(Exception):
+    """Ends a writer whose object nobody wants any more."""
+
+
+class _Writer:
+    """A thread that writes chunks to the object store as they come."""
+
+    def __init__(self, objects: ObjectStore, key: str) -> None:
+        self._chunks: queue.Queue[bytes | None | threading.Event] = queue.Queue(CHUNKS_WAITING)
+        self._is_dropped = False
+        self.md5: Any = hashlib.md5(usedforsecurity=False)
+        self.task = asyncio.ensure_future(in_thread(lambda: objects.put_stream(key, self._arriving())))
+
+    def _arriving(self) -> Iterator[bytes]:
+        while (item := self._chunks.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            if self._is_dropped:
+                raise _Dropped
+            self.md5.update(item)
+            yield item
+        if self._is_dropped:
+            raise _Dropped
+
+    async def put(self, item: bytes | None | threading.Event) -> None:
+        """Hand something to the thread, once there is room. Raises what has ended the thread."""
+        while True:
+            try:
+                self._chunks.put_nowait(item)
+            except queue.Full:
+                if self.task.done():
+                    self.task.result()
+                await asyncio.wait([self.task], timeout=LOOK_S)
+            else:
+                return
+
+    async def drop(self) -> None:
+        """End the thread without an object."""
+        self._is_dropped = True
+        if not self.task.done():
+            while not self._chunks.empty():
+                try:
+                    self._chunks.get_nowait()
+                except queue.Empty:
+                    break
+            await self.put(None)
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+LOOK_S = 0.002
+"""How often a line that is faster than the object store looks whether there is room."""
+
+
+class StoreLanding:
+    """See Landing: what comes is an object of the object store once it is finished."""
+
+    def __init__(self, objects: ObjectStore, key: str, bytes_max: int) -> None:
+        self._objects = objects
+        self._key = key
+        self._bytes_max = bytes_max
+        self._memory = bytearray()
+        self._writer: _Writer | None = None
+        self._size = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            await asyncio.shield(self._writer.drop())
+
+    @property
+    def size(self) -> int:
+        """See Landing."""
+        return self._size
+
+    async def write(self, chunk: bytes) -> None:
+        """See Landing."""
+        check_size(self._size + len(chunk), self._bytes_max)
+        self._size += len(chunk)
+        if self._writer is None and self._size <= MEMORY_BYTES_MAX:
+            self._memory += chunk
+            return
+        if self._writer is None:
+            self._writer = _Writer(self._objects, self._key)
+            await self._writer.put(bytes(self._memory))
+            self._memory.clear()
+        await self._writer.put(chunk)
+
+    async def clear(self) -> None:
+        """See Landing."""
+        if self._writer is not None:
+            await self._writer.drop()
+            self._writer = None
+        self._memory.clear()
+        self._size = 0
+
+    async def md5(self) -> str:
+        """See Landing."""
+        if self._writer is None:
+            return hashlib.md5(self._memory, usedforsecurity=False).hexdigest()
+        written = threading.Event()
+        await self._writer.put(written)
+        while not written.is_set():
+            if self._writer.task.done():
+                self._writer.task.result()
+            await asyncio.sleep(LOOK_S)
+        return str(self._writer.md5.hexdigest())
+
+    async def finish(self) -> Stored:
+        """The object is complete: from now on it can be seen."""
+        if self._writer is None:
+            data = bytes(self._memory)
+            return await in_thread(lambda: self._objects.put_stream(self._key, [data]))
+        writer, self._writer = self._writer, None
+        await writer.put(None)
+        return await writer.task
