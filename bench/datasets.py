@@ -68,9 +68,7 @@ def changed(lines: Sequence[str], share: float = 0.01) -> list[str]:
     """The same with some rows changed."""
     dice = random.Random(9)
     touched = set(dice.sample(range(len(lines)), max(1, int(len(lines) * share))))
-    return [
-        line.replace(",", ",changed ", 1) if number in touched else line for number, line in enumerate(lines)
-    ]
+    return [line.replace(",", ",changed ", 1) if number in touched else line for number, line in enumerate(lines)]
 
 
 def beside_peer(builder: Builder, folder: Path, count: int) -> bool:
@@ -137,7 +135,14 @@ def at_scale(builder: Builder, count: int) -> bool:
         table(
             ("rows", "build", "seconds", "CPU s", "rows/s", "growth MB"),
             [
-                (f"{count:,}", "full", f"{full.seconds:.1f}", f"{full.cpu_s:.1f}", f"{count / full.seconds:,.0f}", f"{growth:,.0f}"),
+                (
+                    f"{count:,}",
+                    "full",
+                    f"{full.seconds:.1f}",
+                    f"{full.cpu_s:.1f}",
+                    f"{count / full.seconds:,.0f}",
+                    f"{growth:,.0f}",
+                ),
                 ("", "1 % changed", f"{part.seconds:.1f}", f"{part.cpu_s:.1f}", "", ""),
                 ("", "another order", f"{reverse.seconds:.1f}", f"{reverse.cpu_s:.1f}", "", ""),
             ],
@@ -210,7 +215,7 @@ def main() -> int:
                 fine &= beside_peer(builder, folder, 1_000 if chosen.quick else 10_000)
             builder.stop()
             if chosen.only != "peer":
-                again = Builder(Cluster2(cluster), folder)
+                again = Builder(cluster, folder)
                 fine &= at_scale(again, 10_000 if chosen.quick else 100_000)
                 again.stop()
         finally:

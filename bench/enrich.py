@@ -110,12 +110,12 @@ class Runs:
         from gristmill import agents, batches  # noqa: PLC0415 - after the environment is set
 
         organization_id, name = self._mill.organization_id, f"leads {time.monotonic_ns()}"
-        database = self._mill._database  # noqa: SLF001 - the benchmark's own
+        database = self._mill._database
         with database.tx(organization_id) as tx:
             agent = agents.create(tx, organization_id, {"name": name, **values})
             order = batches.Order(origin={"kind": "items"}, mapping={})
             batch_id = batches.create(tx, organization_id, agent, order, leads(count)).id
-        roots = [self._cluster.pid, *(process.pid for process in self._mill._workers)]  # noqa: SLF001 - the same
+        roots = [self._cluster.pid, *(process.pid for process in self._mill._workers)]
         before = cpu_s(*roots)
 
         def ended() -> Any:
@@ -190,7 +190,7 @@ def quality(mill: Mill) -> list[tuple[str, ...]]:
     from gristmill.base.config import settings  # noqa: PLC0415
     from gristmill.enrich.runtime import PLUGIN  # noqa: PLC0415
 
-    database, organization_id = mill._database, mill.organization_id  # noqa: SLF001 - the benchmark's own
+    database, organization_id = mill._database, mill.organization_id
     lines: list[tuple[str, ...]] = []
     for case in enrich_quality.cases():
         with database.tx(organization_id) as tx:
@@ -221,7 +221,7 @@ def add_dataset(mill: Mill, agent_id: int, case: enrich_quality.Case) -> None:
     from gristmill.datasets.analyze import analyze_file  # noqa: PLC0415
     from gristmill.datasets.model import Draft, TemplateOptions  # noqa: PLC0415
 
-    database, scope = mill._database, service.Scope(mill.organization_id, agent_id)  # noqa: SLF001 - the same
+    database, scope = mill._database, service.Scope(mill.organization_id, agent_id)
     data = [enrich_quality.as_csv(case.registry)]
     sent = files.keep(settings(), scope.organization_id, agent_id, "registry.csv", "csv", data)
     analysis, sent = analyze_file(settings(), sent)
@@ -258,7 +258,7 @@ def main() -> None:
         os.environ["GRISTMILL_MASTER_KEY"] = MASTER_KEY
         cluster = Cluster(folder)
         mill = Mill(cluster, folder)
-        mill._environment["GRISTMILL_EGRESS_ALLOW"] = "loopback"  # noqa: SLF001 - the vendor is on this machine
+        mill._environment["GRISTMILL_EGRESS_ALLOW"] = "loopback"
         mill.workers(2)
         try:
             runs = Runs(cluster, mill)

@@ -110,13 +110,13 @@ def sample(task: Task) -> Sample:
     kept, room.scorer = room.scorer, lambda: spy  # type: ignore[assignment]
     try:
         matcher = Matcher().prepare(task.right)
-        left = distinct(matcher._left(task.left))  # noqa: SLF001 - what is fitted is inside
-        scored = matcher._score(left.side, None)  # noqa: SLF001 - the same
+        left = distinct(matcher._left(task.left))
+        scored = matcher._score(left.side, None)
     finally:
         room.scorer = kept
     pairs = scored.pairs
     known = tuple(spy.evidence)
-    reference = matcher._reference  # noqa: SLF001 - the same
+    reference = matcher._reference
     found = Sample(task, known, np.zeros((0, 0)), np.zeros(0, np.int64), pairs.i, pairs.j, left.first, reference.first)
     near = _ranks(pairs.i, pairs.base) < RANKS
     near |= _ranks(pairs.j, pairs.base) < RANKS

@@ -33,7 +33,7 @@ class _Writer:
     """A thread that writes chunks to the object store as they come."""
 
     def __init__(self, objects: ObjectStore, key: str) -> None:
-        self._chunks: queue.Queue[bytes | None | threading.Event] = queue.Queue(CHUNKS_WAITING)
+        self._chunks: queue.Queue[bytes | threading.Event | None] = queue.Queue(CHUNKS_WAITING)
         self._is_dropped = False
         self.md5: Any = hashlib.md5(usedforsecurity=False)
         self.task = asyncio.ensure_future(in_thread(lambda: objects.put_stream(key, self._arriving())))
@@ -50,7 +50,7 @@ class _Writer:
         if self._is_dropped:
             raise _Dropped
 
-    async def put(self, item: bytes | None | threading.Event) -> None:
+    async def put(self, item: bytes | threading.Event | None) -> None:
         """Hand something to the thread, once there is room. Raises what has ended the thread."""
         while True:
             try:

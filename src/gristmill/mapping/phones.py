@@ -36,7 +36,7 @@ def candidates(sheet: Sheet) -> list[Candidate]:
     ]
 
 
-def _unnamed(facts: Facts, named: bool) -> float:  # noqa: FBT001
+def _unnamed(facts: Facts, named: bool) -> float:
     """Points lost by a column that only looks like a phone, where another one is called so."""
     return UNNAMED if named and facts.nameless else 0.0
 
