@@ -165,9 +165,9 @@ class Pull:
                     await self._keep(found, entry, fetched, await landing.finish())
         except ObjectGone as error:
             self._outcome.gone(found, error.message)
-        except SyncLost:
-            raise
         except (RemoteFailed, Error) as error:
+            if error.code == "unavailable":  # our own store, which no other object will find better
+                raise
             transient = isinstance(error, RemoteFailed) and not error.permanent
             self._outcome.fail(found, error.message, transient=transient, final=isinstance(error, TooBig))
             self._failures_in_row += transient

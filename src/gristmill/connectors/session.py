@@ -24,7 +24,9 @@ T = TypeVar("T")
 AWAY = (Unavailable, psycopg.OperationalError)
 """What tells that the database can't be reached just now."""
 RETRY_PAUSE_S = 0.5
-_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="sync")
+_transactions = ThreadPoolExecutor(max_workers=16, thread_name_prefix="sync")
+_files = ThreadPoolExecutor(max_workers=32, thread_name_prefix="sync-file")
+"""Apart, because a large file holds its thread for as long as it comes."""
 
 
 class SyncLost(Error):
@@ -74,7 +76,7 @@ async def until_back(context: JobContext, organization_id: int, function: Callab
 
     while True:
         try:
-            return await asyncio.get_running_loop().run_in_executor(_threads, work)
+            return await asyncio.get_running_loop().run_in_executor(_transactions, work)
         except AWAY as error:
             log.warning("a sync waits for the database", error=str(error)[:200])
             await asyncio.sleep(RETRY_PAUSE_S)
@@ -82,4 +84,4 @@ async def until_back(context: JobContext, organization_id: int, function: Callab
 
 async def in_thread(function: Callable[[], T]) -> T:
     """Work that would hold up the loop: files, hashes, parsing."""
-    return await asyncio.get_running_loop().run_in_executor(_threads, function)
+    return await asyncio.get_running_loop().run_in_executor(_files, function)
