@@ -192,10 +192,16 @@ def test_a_vendor_is_paid_from_the_balance_and_the_books_are_right(quick: Shell,
             money = "SELECT funded_micro_usd, available_micro_usd, held_micro_usd, spent_micro_usd FROM ledger_account"
             assert connection.execute(money).fetchone() == (10_500_000, 9_960_000, 0, 540_000)
 
-        code, said = quick(*command, "--fresh", "--budget", "0.12", "-o", "capped.csv")
+        done(*reversed(quick(*command, "--fresh", "-o", "anew.csv")))  # type: ignore[arg-type]
+        assert {row["enrich_spent_usd"] for row in read(quick.folder / "anew.csv")} == {"0.000000"}
+        assert vendor.asked().total() == 20, "remembered answers are no calls and cost nothing"
+
+        quick.write("others.csv", companies(45).replace("Company 1", "Company 10").replace("Company 2", "Company 20"))
+        code, said = quick("enrich", "others.csv", "--agent", "vendor.yaml", "--budget", "0.12", "-o", "capped.csv")
         done(said, code, 1)
         assert "paused (budget)" in said.stderr
-        assert 1 <= ended(quick.folder / "capped.csv")["succeeded"] <= 4
+        spent = sum(float(row["enrich_spent_usd"]) for row in read(quick.folder / "capped.csv"))
+        assert 0.07 < spent <= 0.12
 
 
 def test_ctrl_c_and_kill_9_and_the_same_command_finishes(shell: Shell) -> None:
