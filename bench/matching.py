@@ -137,12 +137,12 @@ def splink(task: Task) -> Pairs:
         for place in range(3):
             frame[f"rare_{place}"] = [rare(row, place) for row in sets]
         frames.append(frame.where(frame.notna(), None))
-    comparisons = []
-    for name in shared:
-        values = {row[name] for row in task.left} | {row[name] for row in task.right}
-        few = len(values) < 50
-        comparisons.append(cl.ExactMatch(name) if few else cl.JaroWinklerAtThresholds(name, [0.95, 0.88, 0.75]))
-    rules = [block_on(f"rare_{place}") for place in range(3)] + [block_on(name) for name in shared[:2]]
+    few = {name for name in shared if len({row[name] for row in (*task.left, *task.right)}) < 50}
+    comparisons = [
+        cl.ExactMatch(name) if name in few else cl.JaroWinklerAtThresholds(name, [0.95, 0.88, 0.75]) for name in shared
+    ]
+    rules = [block_on(f"rare_{place}") for place in range(3)]
+    rules += [block_on(name) for name in shared if name not in few][:2]
     settings = SettingsCreator(
         link_type="link_only", comparisons=comparisons, blocking_rules_to_generate_predictions=rules
     )
