@@ -9,6 +9,7 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 
 from conftest import Caller, MakeCaller, make_organization, serve, wait_for
 from facilitator import NETWORK, PAYEE, Facilitator, Payer
+from flows.processes import Shell, environment
 from gristmill import identity
 from gristmill.base import jsons
 from gristmill.base.config import Settings
@@ -238,6 +240,27 @@ def test_an_unknown_outcome_is_never_taken_for_a_failure(
     assert credited(buyer) == [UNITS]
     with pytest.raises(Conflict), database.tx(buyer.organization_id) as tx:
         payments.resolve(tx, buyer.organization_id, payment["id"], settled=True, transaction="0xseen")
+
+
+def test_an_operator_ends_a_payment_by_what_the_chain_says(
+    tmp_path: Path, database: Database, buyer: Caller, payer: Payer, facilitator: Facilitator
+) -> None:
+    facilitator.faults.append("lost")
+    payment_id = send(buyer, signed(buyer, payer)).json()["id"]
+    shell = Shell(tmp_path, environment(tmp_path, GRISTMILL_DATABASE_URL=database.url))
+    code, said = shell("payments")
+    assert code == 0
+    assert payment_id in said.stdout
+    for wrong, expected in ((["--as", "settled"], 2), ([], 2), (["--as", "paid"], 2)):
+        assert shell("payments", payment_id, *wrong)[0] == expected
+    assert shell("payments", str(uuid7()), "--as", "failed")[0] == 1
+    ending = ["payments", payment_id, "--as", "settled", "--transaction", "0xseen"]
+    code, said = shell(*ending)
+    assert code == 0, said.text
+    assert "10.000000 USD were credited" in said.stdout
+    assert credited(buyer) == [UNITS]
+    assert shell(*ending)[0] == 1, "once"
+    assert payment_id not in shell("payments")[1].stdout
 
 
 def test_pending_payments_are_looked_after(

@@ -18,6 +18,8 @@ from gristmill.doors.connector import app as connector_app
 from gristmill.doors.dataset import app as dataset_app
 from gristmill.doors.enrich import EXAMPLE as ENRICH_EXAMPLE
 from gristmill.doors.enrich import enrich
+from gristmill.doors.payments import EXAMPLE as PAYMENTS_EXAMPLE
+from gristmill.doors.payments import payments
 from gristmill.doors.template import app as template_app
 
 app = typer.Typer(
@@ -161,6 +163,7 @@ def run(
 
 
 app.command(epilog=ENRICH_EXAMPLE)(enrich)
+app.command(epilog=PAYMENTS_EXAMPLE)(payments)
 
 
 @app.command("inspect", epilog="Example: `gristmill inspect leads.csv --rows 5`")

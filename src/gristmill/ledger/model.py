@@ -123,3 +123,18 @@ class Payment:
     """Why it failed, or what is known while it is pending."""
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPayment:
+    """A pending payment as the operator of an installation sees it."""
+
+    id: UUID
+    organization_id: int
+    amount_micro_usd: int
+    payer: str
+    transaction: str | None
+    reason: str
+    created_at: datetime
+    next_try_at: datetime | None
+    """When its settlement is asked for again; None: never, a person must look."""

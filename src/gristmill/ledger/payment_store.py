@@ -65,6 +65,15 @@ def list_payments(
     )
 
 
+def list_open_payments(tx: Tx, limit: int) -> list[dict[str, Any]]:
+    """Pending payments of everybody, oldest first (system transaction)."""
+    return tx.rows(
+        "SELECT id, organization_id, amount_micro_usd, payer, transaction, reason, created_at, next_try_at FROM payment"
+        " WHERE status = 'settlement_pending' ORDER BY id LIMIT %s",
+        (limit,),
+    )
+
+
 def claim_payment(tx: Tx, organization_id: int, payment_id: UUID) -> dict[str, Any] | None:
     """Lock a payment with all that settling it needs."""
     return tx.row(

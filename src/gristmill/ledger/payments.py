@@ -27,7 +27,15 @@ from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_
 from gristmill.engine import JobContext, enqueue, every, register
 from gristmill.ledger import payment_store, service
 from gristmill.ledger.facilitator import Settlement, settle, verify
-from gristmill.ledger.model import BalanceTooLow, Payment, PaymentRefused, PaymentRequired, PaymentStatus, PaymentTaken
+from gristmill.ledger.model import (
+    BalanceTooLow,
+    OpenPayment,
+    Payment,
+    PaymentRefused,
+    PaymentRequired,
+    PaymentStatus,
+    PaymentTaken,
+)
 
 log = get_log("ledger")
 
@@ -188,6 +196,11 @@ def resolve(tx: Tx, organization_id: int, payment_id: UUID, *, settled: bool, tr
         tx, payment_id, status="failed", transaction=transaction, reason=RESOLVED, next_try_at=None, sent=False
     )
     return get(tx, organization_id, payment_id)
+
+
+def open_payments(tx: Tx, limit: int) -> list[OpenPayment]:
+    """Pending payments of all organizations, oldest first (system transaction)."""
+    return [OpenPayment(**row) for row in payment_store.list_open_payments(tx, limit)]
 
 
 def _claim(tx: Tx, organization_id: int, payment_id: UUID) -> dict[str, Any]:
