@@ -16,7 +16,7 @@ from gristmill.gotemplate.nodes import Call, Command, Operand
 
 INDENT_MAX = 90
 """Levels of indentation; Python reads up to 100."""
-PIECES_MAX = 24
+PIECES_MAX = 16
 """Pieces that one f-string joins."""
 NOT_CONSTANT: Any = object()
 

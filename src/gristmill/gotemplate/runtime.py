@@ -111,6 +111,7 @@ def show_at(site: int, meter: Meter, value: Any) -> str:
     except TooMuch as error:
         fail(site, str(error))
     if isinstance(value, (list, dict)) and len(text) > LONG_CHARS:
+        tick(site, meter)
         meter.made += COMPOUND_WEIGHT * len(text)
         if meter.made > MADE_CHARS_MAX:
             fail(site, "the lists and maps of this row make too much text")
@@ -134,6 +135,7 @@ def checked_format(site: int, value: Any, is_boxed: bool) -> str:
 def counted(site: int, meter: Meter, text: str) -> str:
     """The text; a long one counts against the row's limit."""
     if len(text) > LONG_CHARS:
+        tick(site, meter)
         meter.made += len(text)
         if len(text) > TEXT_CHARS_MAX or meter.made > MADE_CHARS_MAX:
             fail(site, "the functions of this row make too much text")
