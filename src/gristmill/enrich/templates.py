@@ -46,7 +46,11 @@ def fill(value: Any, lead: Lead) -> Any:
 
 def fill_url(template: str, lead: Lead) -> str:
     """A URL template, its values escaped so that they stay inside their place."""
-    return _fill(template, lead, lambda text: quote(text, safe=""))
+    return _fill(template, lead, _escaped)
+
+
+def _escaped(text: str) -> str:
+    return quote(text, safe="") if text.strip(".") else ""  # `..` would lead to another place of the same host
 
 
 def _fill(template: str, lead: Lead, form: Callable[[str], str]) -> str:
