@@ -26,7 +26,7 @@ from gristmill.mapping import confidence, header_rules, headings
 from gristmill.mapping.evidence import decide
 from gristmill.mapping.propose import SAMPLE_ROWS
 from gristmill.mapping.sheet import read_sheet
-from gristmill.mapping.words import Lexicon, all_header_words
+from gristmill.mapping.words import Lexicon, left_out_words
 from gristmill.tables import read_table
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "gristmill" / "mapping" / "weights.json"
@@ -73,11 +73,9 @@ def answers(case: dict[str, Any], name: str) -> list[tuple[int, ...]]:
 def points(folder: Path) -> list[Point]:
     """All decisions of all rounds."""
     tables = list(load(folder))
-    words = sorted(all_header_words())
     found: list[Point] = []
     for number in range(ROUNDS):
-        left_out = set(random.Random(number).sample(words, int(LEFT_OUT * len(words))))
-        lexicon = Lexicon(left_out)
+        lexicon = Lexicon(left_out_words(number, LEFT_OUT))
         header_rules.lexicon = lambda lexicon=lexicon: lexicon
         headings.read_header.cache_clear()
         for case, header, rows, width, family in tables:

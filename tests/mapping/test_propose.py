@@ -127,6 +127,22 @@ class TestProblem:
             assert caught.value.status == 422
 
 
+def test_a_departamento_is_a_part_of_the_country_beside_a_town() -> None:
+    assert columns(mapped("nombre,departamento,municipio\nClínica Uno,Cauca,Popayán\n"))["state"] == (1,)
+    assert "state" not in columns(mapped("nombre,departamento,correo\nAna Ruiz,Ventas,a@x.co\n"))
+
+
+def test_a_number_of_something_else_is_no_phone_where_phones_are_named() -> None:
+    text = "School,CODIST,Phone\nAdams Central,01-0090-000,(402)463-3285\nHastings Public,01-0018-000,(402)461-7500\n"
+    assert columns(mapped(text))["number1"] == (2,)
+    assert "number2" not in columns(mapped(text))
+
+
+def test_other_locations_are_no_line_of_the_address() -> None:
+    text = "name,address_line1,address_line2,additional_locations\nA,1 Main St,Suite 2,3 and 5 Main St\n"
+    assert columns(mapped(text))["street"] == (1, 2)
+
+
 def test_mojibake_is_seen_through() -> None:
     found = mapped("Firma;StraÃŸe;PLZ;Ort\nMÃ¼ller GmbH;HauptstraÃŸe 5;10115;KÃ¶ln\n")
     assert columns(found) == {"company": (0,), "street": (1,), "zip": (2,), "city": (3,)}

@@ -37,6 +37,7 @@ COMBINATIONS: Mapping[str, str] = {"city_state": "citystatezip", "zip_city": "zi
 AFFIXES: Mapping[str, str] = {"namesuffix": "streettype", "salutation": "direction"}
 """What `Suffix` and `Prefix` are beside a street, where no person's name is."""
 AFFIX_BESIDE = 2
+DEPARTAMENTOS = frozenset({"departamento", "depto", "dpto"})
 BESIDE = 3
 """Columns within which a number belongs to a street."""
 COMBINED = -0.5
@@ -120,7 +121,7 @@ def _is(facts: Facts | None, kind: str) -> bool:
 
 def in_context(sheet: Sheet) -> Sheet:
     """What words mean inside an address: `Billing Code` by `Billing City` is a zip, `Number` by `Street` a house."""
-    numbered, named = bool(sheet.of("housenumber")), bool(sheet.of("first", "last"))
+    numbered, named, stated = bool(sheet.of("housenumber")), bool(sheet.of("first", "last")), bool(sheet.of("state"))
     changes: dict[int, Mapping[str, float]] = {}
     for facts in sheet.columns:
         if facts.kind == "id" and _is_zip_code(sheet, facts):
@@ -132,6 +133,8 @@ def in_context(sheet: Sheet) -> Sheet:
             changes[facts.index] = {"housenumber": 0.9}
         elif facts.kind in AFFIXES and not named and _is_beside_street(sheet, facts):
             changes[facts.index] = {AFFIXES[facts.kind]: 0.8}
+        elif not stated and facts.kind == "department" and _is_beside_city(sheet, facts):
+            changes[facts.index] = {"state": 0.8}
     return sheet.refine(changes)
 
 
@@ -149,6 +152,12 @@ def _is_zip_code(sheet: Sheet, facts: Facts) -> bool:
 
 def _is_beside_street(sheet: Sheet, facts: Facts) -> bool:
     return any(abs(street.index - facts.index) <= AFFIX_BESIDE for street in sheet.of("street"))
+
+
+def _is_beside_city(sheet: Sheet, facts: Facts) -> bool:
+    """`departamento` is a part of a country in half of America, and of a company elsewhere."""
+    spanish = any(word.text in DEPARTAMENTOS for word in facts.heading.words)
+    return spanish and any(abs(city.index - facts.index) <= BESIDE for city in sheet.of("city"))
 
 
 def _is_house_number(sheet: Sheet, facts: Facts) -> bool:

@@ -30,8 +30,8 @@ def candidates(sheet: Sheet) -> list[Candidate]:
     width = max(1, len(sheet.columns))
     found: list[Candidate] = []
     for facts in sheet.columns:
-        kind = max(KINDS, key=lambda kind: _base(facts, kind))
-        points = _base(facts, kind) + EARLY * (1 - facts.index / width)
+        kind = max(KINDS, key=lambda kind, facts=facts: _base(sheet, facts, kind))
+        points = _base(sheet, facts, kind) + EARLY * (1 - facts.index / width)
         if kind in facts.said and kind != "record":
             points += _whose(sheet, facts)
         if facts.profile.filled >= 5:  # noqa: PLR2004
@@ -41,12 +41,13 @@ def candidates(sheet: Sheet) -> list[Candidate]:
     return [*found, *_siren(sheet, found)]
 
 
-def _base(facts: Facts, kind: str) -> float:
+def _base(sheet: Sheet, facts: Facts, kind: str) -> float:
     if not facts.nameless:
         late = -1.5 if kind == "record" and facts.index >= FRONT else 0.0
         return facts.score(kind) + late + (KINDS[kind] if kind in facts.said else 0.0)
     # Values alone: the first column is an id more often than any other, and only when its values are all different.
     coded = max(facts.profile["code"], facts.profile["uuid"]) - facts.profile["coordinate"]
+    coded = coded if sheet.has_header else max(coded, facts.profile["integer"])
     certain = facts.profile.unique > UNIQUE and coded > UNIQUE - 0.05
     if kind != "id" or not certain or (facts.index > 0 and not facts.profile["uuid"]):
         return -1.0
