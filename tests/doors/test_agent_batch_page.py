@@ -80,6 +80,22 @@ def test_a_source_is_reviewed_then_run_once(
     )
 
 
+def test_a_persons_columns_are_in_the_review(owner: Caller, browser: httpx.Client, database: Database) -> None:
+    text = "Firma,Webseite,kx\nAcme,https://acme.example,other\n"
+    agent = make_agent(database, owner.organization_id, input_fields=[{"name": "website", "type": "string"}]).id
+    source = owner.post("/api/v1/data_sources", {"name": "s", "kind": "csv", "csv_data": text}).json()["id"]
+    address = {"data_source_id": source, "row_limit": 10}
+    assert "https://acme.example" in browser.get(f"/dashboard/agents/{agent}", params=address).text
+
+    values = {"csv_data": text, "fields": "agent", "agent_id": agent}
+    found = owner.post("/api/v1/mappings/propose", values).json()
+    edit = {"fields": {"website": [2]}, "agent_id": agent, "fieldset": found["fieldset"]}
+    owner.client.put(f"/api/v1/mappings/{found['fingerprint']}", json=edit)
+    page = browser.get(f"/dashboard/agents/{agent}", params=address).text
+    assert "<td>other</td>" in page
+    assert "https://acme.example" not in page
+
+
 def test_pasted_rows_are_reviewed_then_run(owner: Caller, browser: httpx.Client, agent: int) -> None:
     csrf = hidden(browser.get(f"/dashboard/agents/{agent}"))["csrf"]
     page = browser.post(

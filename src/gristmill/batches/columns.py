@@ -43,26 +43,33 @@ def find_columns(
     origin: Mapping[str, Any],
     chosen: Mapping[str, str],
     columns: Sequence[str],
+    known: mapping.Cache | None = None,
 ) -> Fed:
     """What feeds the agent: the chosen columns, or proposed ones when none are chosen and its fields are not all there.
 
-    With a transaction a person's edit is used where there is one, and the proposal is remembered with its evidence.
+    With a transaction a person's edit is used where there is one, and the proposal is remembered with its evidence;
+    without one, `known` says what is remembered.
     """
     names = {item.name for item in agent.input_fields}
     if chosen or origin.get("kind") not in PROPOSED_FOR or not columns or names <= set(columns):
         return Fed(chosen, origin, rows)
     stream = iter(rows)
     first = list(islice(stream, mapping.SAMPLE_ROWS))
-    known = None
     if tx is not None:
-        seen = fingerprint(list(columns))
-        known = mapping.recall(tx, organization_id, seen, agent.input_fields, agent_id=agent.id)
+        known = recall(tx, organization_id, agent, columns)
     found = propose(agent, columns, first, known)
     if tx is not None:
         mapping.remember(tx, organization_id, found, agent_id=agent.id)
     sure = sure_columns(found)
     evidence = {"proposed_mapping": {name: found.fields[name].confidence for name in sure}} if sure else {}
     return Fed(sure, {**origin, **evidence}, chain(first, stream))
+
+
+def recall(tx: Tx, organization_id: int, agent: Agent, columns: Sequence[str]) -> mapping.Memory | None:
+    """What is remembered of tables with these columns; None for an agent without input fields."""
+    if not agent.input_fields:
+        return None
+    return mapping.recall(tx, organization_id, fingerprint(list(columns)), agent.input_fields, agent_id=agent.id)
 
 
 def propose(agent: Agent, columns: Sequence[str], rows: Rows, known: mapping.Cache | None = None) -> mapping.Mapping:

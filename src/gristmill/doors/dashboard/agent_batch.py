@@ -23,11 +23,12 @@ from gristmill.base.errors import Error, Invalid
 from gristmill.base.http import Id, shared
 from gristmill.base.money import parse_usd
 from gristmill.batches import rows_of_items
-from gristmill.batches.columns import find_columns
+from gristmill.batches.columns import find_columns, recall
 from gristmill.batches.quote import Quote, Survey, quote
 from gristmill.doors.dashboard.agent_tabs import show_tab
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.identity.idempotency import find_answer, keep_answer
+from gristmill.mapping import Memory
 from gristmill.sources import StoredSource
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -111,7 +112,9 @@ def review_of_address(agent_id: int, request: Request) -> Mapping[str, Any]:
         stored = sources.get(visit.tx, visit.organization_id, choice.data_source_id)
     try:
         with _open(stored, choice, request) as found:
-            return {"review": look(agent, found, choice)}
+            with open_visit(request) as visit:
+                known = recall(visit.tx, visit.organization_id, agent, found.columns)
+            return {"review": look(agent, found, choice, known)}
     except Error as error:
         return {"problem": error.message, "http_status": error.status}
 
@@ -127,10 +130,11 @@ def _choice_of(request: Request) -> Choice:
     )
 
 
-def look(agent: Agent, found: Rows, choice: Choice) -> Review:
-    """Go through the chosen rows without running any."""
-    # Without a transaction: a person's edit of the columns is not looked up for the review.
-    fed = find_columns(None, 0, agent, found.rows, origin=found.origin, chosen=found.mapping, columns=found.columns)
+def look(agent: Agent, found: Rows, choice: Choice, known: Memory | None = None) -> Review:
+    """Go through the chosen rows without running any; `known` has the columns that a person chose for such tables."""
+    fed = find_columns(
+        None, 0, agent, found.rows, origin=found.origin, chosen=found.mapping, columns=found.columns, known=known
+    )
     order = batches.Order(
         origin=fed.origin, mapping=fed.mapping, columns=found.columns, row_limit=choice.row_limit or None
     )
