@@ -161,6 +161,7 @@ class S3Client:
         self.target = target
         self._signer = Signer(keys, target.region)
         self._skew = timedelta()
+        self._judged = ""
         self.requests = 0
         """Sent so far, repetitions included."""
         self.ranges = asyncio.Semaphore(RANGES_IN_MEMORY)
@@ -300,7 +301,9 @@ class S3Client:
         origin, host, path = self.target.place(key)
         text = encode_query(query)
         url = f"{origin}{path}?{text}" if text else f"{origin}{path}"
-        self._egress.check_url(f"{origin}/")  # the rest of the URL is a key, which may be long and holds no host
+        if origin != self._judged:  # the rest of the URL is a key, which may be long and holds no host
+            self._egress.check_url(f"{origin}/")
+            self._judged = origin
         digest = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
         now = datetime.now(UTC) + self._skew
         signed = self._signer.headers(method, host, path, text, headers, payload_sha256=digest, now=now)
