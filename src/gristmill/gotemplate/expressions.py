@@ -91,10 +91,10 @@ class Expressions:
                 return self._no_arguments(first, at, has_args) or self.pipeline(first)
             case Variable():
                 site = self.out.site(first)
-                if not first.names:
-                    failed = self._no_arguments(first, site, has_args)
-                    return failed or replace(self.whole(self.variable(first.name, site)), at=site)
-                return self.fields(self.variable(first.name, site), first.names, site, has_args=has_args)
+                value = self.variable(first.name, site)
+                if first.names:
+                    return self.fields(value, first.names, site, has_args=has_args)
+                return self._no_arguments(first, site, has_args) or replace(self.whole(value), at=site)
             case _:
                 site = self.out.site(first)
                 failed = self._no_arguments(first, site, has_args)
