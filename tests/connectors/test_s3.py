@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from gristmill.base.fetch import Egress, EgressRefused, http_session
 from gristmill.connectors.s3 import Keys, S3Client, S3Error, Target, client
 from gristmill.connectors.s3.documents import BadDocument, read_facts, read_list
 from gristmill.connectors.s3.sigv4 import EMPTY_SHA256, Signer
+from receiver import Receiver
 from s3_server import ODD_KEYS, REGION, ROOT_KEY, S3Server, allow, bad_line
 
 T = TypeVar("T")
@@ -211,11 +213,33 @@ def test_a_wrong_clock_is_set_right_by_the_servers(s3: S3Server, bucket: str, mo
         b"",
         b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
         b"<ListBucketResult><Contents><Key>k</Key><Size>many</Size></Contents></ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>k</Key><Size>-1</Size></Contents></ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>k</Key><Size>%d</Size></Contents></ListBucketResult>" % 2**70,
+        b"<ListBucketResult><Contents><Key>%b</Key><Size>1</Size></Contents></ListBucketResult>" % (b"k" * 2000),
     ],
 )
 def test_documents_that_are_no_listing_are_refused(text: bytes) -> None:
     with pytest.raises(BadDocument):
         read_list(text)
+
+
+@pytest.mark.parametrize("token", [b"the same", b"%d"])
+def test_a_listing_without_end_is_given_up(receiver: Receiver, token: bytes) -> None:
+    pages = itertools.count()
+    page = b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>%b</NextContinuationToken>"
+    real = receiver.serve
+
+    def serve(handler: Any) -> None:
+        receiver.file = page % (token % next(pages) if b"%" in token else token) + b"</ListBucketResult>"
+        real(handler)
+
+    receiver.serve = serve  # type: ignore[method-assign]
+
+    async def work(one: S3Client) -> list[str]:
+        return [item.key async for item in one.list_all("")]
+
+    error = refusal(receiver.url, "endless", work)
+    assert (error.s3_code, error.permanent) == ("BadListing", True)
 
 
 def test_documents_without_a_doctype_only(s3: S3Server) -> None:

@@ -25,7 +25,7 @@ from gristmill.engine import JobContext, every, on_worker_lost, register
 log = get_log("connectors")
 
 LOOK_EVERY_S = 1.0
-ASK_AGAIN_S = 30.0
+ASK_AGAIN_S = 300.0
 """A sync that is due and that no worker has begun gets another job after this long, whatever became of the first."""
 AT_ONCE_MAX = 200
 DELIVERIES_KEPT_DAYS = 7
@@ -98,7 +98,7 @@ def release_syncs(tx: Tx, worker_id: UUID) -> None:
 def ask_for_workers(tx: Tx) -> None:
     """Queue jobs for syncs whose time has come: retries, and those that a dead worker left (system transaction)."""
     for row in sync_store.claim_due(tx, ASK_AGAIN_S, AT_ONCE_MAX):
-        enqueue_sync(tx, row["organization_id"], row["connector_id"], row["id"])
+        enqueue_sync(tx, row["organization_id"], row["connector_id"], row["id"], row["cause"])
 
 
 @every(LOOK_EVERY_S)

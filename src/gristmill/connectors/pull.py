@@ -46,6 +46,7 @@ from gristmill.connectors.together import together
 log = get_log("connectors")
 
 FETCHES_AT_ONCE = 16
+LIST_S_MAX = 900.0
 COMMIT_FILES = 64
 COMMIT_S = 0.5
 """Files that have landed are written to the ledger together: after this many or this long."""
@@ -118,7 +119,11 @@ class Pull:
 
     async def _plan(self) -> Plan:
         self._ledger = await self._session.read(lambda tx: sync_store.list_entries(tx, self._connector.id))
-        listing = [found async for found in self._remote.list_objects(self._ledger)]
+        try:
+            async with asyncio.timeout(LIST_S_MAX):
+                listing = [found async for found in self._remote.list_objects(self._ledger)]
+        except TimeoutError:
+            raise RemoteFailed(f"The listing took more than {LIST_S_MAX:g} s.", permanent=False) from None
         row = self._session.row
         return await in_thread(
             lambda: plan_pull(listing, self._ledger, sync_id=row["id"], retry_failed=row["retry_failed"])
@@ -158,7 +163,7 @@ class Pull:
         try:
             check_size(found.size, bytes_max)
             async with StoreLanding(self._objects, key, bytes_max) as landing:
-                fetched = await self._remote.fetch(found, entry, landing)
+                fetched = await self._fetch_in_time(found, entry, landing)
                 if fetched is None:
                     self._note_unchanged(entry)
                 else:
@@ -174,6 +179,15 @@ class Pull:
         else:
             self._failures_in_row = 0
             self._outcome.fetched += 1
+
+    async def _fetch_in_time(self, found: Found, entry: Entry | None, landing: StoreLanding) -> Fetched | None:
+        """A line that only trickles must not hold a pull for ever."""
+        limit_s = self._settings.connector_s_max
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._remote.fetch(found, entry, landing)
+        except TimeoutError:
+            raise RemoteFailed(f"The object did not come within {limit_s:g} s.", permanent=False) from None
 
     def _note_unchanged(self, entry: Entry | None) -> None:
         """Asking has shown that nothing is new."""
@@ -297,7 +311,8 @@ class Pull:
     def _hand_over(self, tx: Tx) -> None:
         """This worker drains: another goes on."""
         sync_store.update_waiting(tx, self._session.sync_id, error=None, delay_s=0.0)
-        enqueue_sync(tx, self._connector.organization_id, self._connector.id, self._session.sync_id)
+        cause = self._session.row["cause"]
+        enqueue_sync(tx, self._connector.organization_id, self._connector.id, self._session.sync_id, cause)
 
 
 def _unchanged(entry: Entry, etag: str, size: int) -> ManifestLine:

@@ -195,7 +195,7 @@ class Push:
         """This worker drains: another goes on."""
         session = self._session
         sync_store.update_waiting(tx, session.sync_id, error=None, delay_s=0.0, exchanges=session.exchanges)
-        enqueue_sync(tx, session.organization_id, session.connector_id, session.sync_id)
+        enqueue_sync(tx, session.organization_id, session.connector_id, session.sync_id, session.row["cause"])
 
     async def _put_off(self, error: RemoteFailed | Error) -> None:
         """Try again later as the rule says; after the last try the push is dead and a person is asked."""

@@ -51,7 +51,7 @@ def start_due(tx: Tx, limit: int) -> None:
             if sync_store.insert_sync(
                 tx, row["organization_id"], sync_id, row["id"], direction="INBOUND", cause="SCHEDULE"
             ):
-                enqueue_sync(tx, row["organization_id"], row["id"], sync_id)
+                enqueue_sync(tx, row["organization_id"], row["id"], sync_id, "SCHEDULE")
         next_run = _next_run(row, tx.now, row["next_run_at"]) if row["cron"] else None
         store.update_plan(tx, row["id"], row["planned_by"], next_run)
 

@@ -217,7 +217,7 @@ def claim_due(tx: Tx, again_s: float, limit: int) -> list[dict[str, Any]]:
     return tx.rows(
         "UPDATE connector_sync SET asked_at = now() WHERE id IN (SELECT id FROM connector_sync WHERE status = 'QUEUED'"
         " AND due_at <= now() AND (asked_at IS NULL OR asked_at < now() - make_interval(secs => %s))"
-        " ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING id, organization_id, connector_id",
+        " ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING id, organization_id, connector_id, cause",
         (again_s, limit),
     )
 

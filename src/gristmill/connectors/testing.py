@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from gristmill.base.config import Settings
 from gristmill.connectors.kinds import KINDS, ConnectorKind, Remote
-from gristmill.connectors.ladder import ConnectorTest, Fell, Ladder, climb_to_host
+from gristmill.connectors.ladder import ConnectorTest, Fell, Ladder, Rung, climb_to_host
 from gristmill.connectors.model import HOOK_PATH, Entry, StoredConnector, plan_pull
 from gristmill.connectors.remote import Door, MemoryLanding, RemoteFailed
 from gristmill.connectors.service import parse_config
@@ -18,6 +18,7 @@ from gristmill.inventory.model import fits, format_of
 from gristmill.tables import Table, read_table
 
 SAMPLE_ROWS = 100
+TEST_S_MAX = 120.0
 SAMPLE_BYTES_MAX = 64 * 1024**2
 UNPACKED_BYTES = 4 * 1024**2
 """Of a packed sample that is only the beginning of a file, at most this much is unpacked."""
@@ -40,14 +41,17 @@ async def try_connector(
     config = parse_config(kind.Config, connector.config)
     role, door, ladder = connector.connector.role, Door.of(settings), Ladder()
     try:
-        if role == "INVENTORY_SOURCE" and not kind.pulls(config):
-            _climb_inbound(ladder, connector, secret)
-        else:
-            await climb_to_host(ladder, door.egress, kind.host_url(config) or "")
-            async with kind.open(config, secret, door) as remote:
-                await _climb(ladder, connector, kind, config, remote, ledger, write=write)
+        async with asyncio.timeout(TEST_S_MAX):
+            if role == "INVENTORY_SOURCE" and not kind.pulls(config):
+                _climb_inbound(ladder, connector, secret)
+            else:
+                await climb_to_host(ladder, door.egress, kind.host_url(config) or "")
+                async with kind.open(config, secret, door) as remote:
+                    await _climb(ladder, connector, kind, config, remote, ledger, write=write)
     except Fell:
         pass
+    except TimeoutError:
+        ladder.rungs.append(Rung("time", ok=False, detail=f"The test took more than {TEST_S_MAX:g} s."))
     return ConnectorTest(ladder.ok, ladder.rungs, kind.policy(config, role))
 
 

@@ -1,7 +1,7 @@
 """Files that are pushed in: who sends them, whether they came before, and what becomes of them.
 
-An unknown URL and a wrong signature look alike from outside, also in time. A message is taken once: the same again
-answers that it was taken, another under the same id is refused.
+An unknown URL and a wrong signature get the same answer. A message is taken once: the same again answers that it was
+taken, another under the same id is refused.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _record(tx: Tx, connector: StoredConnector, sync_id: UUID, parcel: Mapping[s
     if earlier is not None:
         return _again(earlier, message)
     sync_store.insert_sync(tx, organization_id, sync_id, connector.id, direction="INBOUND", cause="HOOK", parcel=parcel)
-    enqueue_sync(tx, organization_id, connector.id, sync_id)
+    enqueue_sync(tx, organization_id, connector.id, sync_id, "HOOK")
     return Taken(sync_id, is_duplicate=False)
 
 

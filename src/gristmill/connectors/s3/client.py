@@ -37,6 +37,10 @@ PAUSE_S = 0.2
 PAUSE_S_MAX = 5.0
 ANSWER_S_MAX = 30.0
 """Silence of the server after which a request is given up."""
+ASK_S_MAX = 180.0
+"""A request with a small answer, sending included, whatever trickles in meanwhile."""
+EMPTY_PAGES_MAX = 50
+"""Pages of a listing in a row without an object, from a server that never comes to an end."""
 CHUNK_BYTES = 256 * 1024
 PAGE_KEYS = 1000
 RANGES_IN_MEMORY = 8
@@ -184,12 +188,16 @@ class S3Client:
     async def list_all(self, prefix: str) -> AsyncIterator[Listed]:
         """Every object whose key begins with `prefix`."""
         token: str | None = None
+        empty = 0
         while True:
             page = await self.list_page(prefix, token)
             for item in page.objects:
                 yield item
             if page.token is None:
                 return
+            empty = 0 if page.objects else empty + 1
+            if page.token == token or empty > EMPTY_PAGES_MAX:
+                raise S3Error(200, "BadListing", "the listing does not come to an end", permanent=True)
             token = page.token
 
     async def head(self, key: str) -> Head:
@@ -282,7 +290,7 @@ class S3Client:
         while True:
             attempt += 1
             try:
-                async with self._send(method, key, query, headers or {}, body) as response:
+                async with self._send(method, key, query, headers or {}, body, total_s=ASK_S_MAX) as response:
                     if response.status >= 300:  # noqa: PLR2004 - only 2xx is a yes, and redirects are not followed
                         raise await self._refusal(response)
                     data = await _read(response)
@@ -296,7 +304,14 @@ class S3Client:
 
     @asynccontextmanager
     async def _send(
-        self, method: str, key: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        key: str,
+        query: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        total_s: float | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         origin, host, path = self.target.place(key)
         text = encode_query(query)
@@ -315,11 +330,11 @@ class S3Client:
                 headers={"accept-encoding": "identity", "user-agent": "gristmill", **signed},
                 data=body or None,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S_MAX, sock_read=ANSWER_S_MAX),
+                timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_S_MAX, sock_read=ANSWER_S_MAX),
             ) as response:
                 yield response
         except TimeoutError:
-            raise S3Error(0, "unreachable", f"no answer within {ANSWER_S_MAX:g} s", permanent=False) from None
+            raise S3Error(0, "unreachable", "no answer in time", permanent=False) from None
         except (aiohttp.ClientError, ConnectionError) as error:
             raise S3Error(0, "unreachable", str(error)[:300] or type(error).__name__, permanent=False) from None
 

@@ -11,6 +11,10 @@ from xml.sax.saxutils import escape
 
 DOCUMENT_BYTES_MAX = 16 * 1024**2
 DEPTH_MAX = 8
+KEY_CHARS_MAX = 1024
+"""S3 takes as many bytes."""
+ETAG_CHARS_MAX = 200
+SIZE_MAX = 2**50
 ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes whose objects must be restored before they can be read."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,7 +83,7 @@ def read_list(data: bytes) -> ListPage:
 
 def _listed(entry: dict[str, str], decode: Callable[[str], str]) -> Listed:
     try:
-        return Listed(
+        found = Listed(
             key=decode(entry["Key"]),
             size=int(entry["Size"]),
             etag=entry.get("ETag", "").strip('"'),
@@ -87,15 +91,19 @@ def _listed(entry: dict[str, str], decode: Callable[[str], str]) -> Listed:
             storage_class=entry.get("StorageClass", ""),
         )
     except (KeyError, ValueError) as error:
-        raise BadDocument(f"an object of the listing lacks or garbles {error}") from None
+        raise BadDocument(f"an object of the listing lacks or garbles {error}"[:200]) from None
+    if len(found.key) > KEY_CHARS_MAX or len(found.etag) > ETAG_CHARS_MAX or not 0 <= found.size <= SIZE_MAX:
+        raise BadDocument("an object of the listing has a key, size or ETag that none can have")
+    return found
 
 
 def _time(text: str) -> datetime:
     """A time as shown; it is never compared, so one that can't be read is no reason to lose the object."""
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return EPOCH
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def read_facts(data: bytes) -> tuple[str, dict[str, str]]:
