@@ -3,7 +3,8 @@
     python bench/peer_llamaindex.py rows.csv changed.csv FOLDER
 
 Prints JSON lines: each step's seconds, processor seconds, the model's share of them, and peak memory. Documents go in
-2,000 at a time: with 10,000 at once the pipeline embeds them all and then fails on Chroma's limit for one batch.
+2,000 at a time: with 10,000 at once the pipeline embeds them all and then fails on Chroma's limit for one batch. The
+document store is kept in a folder after each step; without it, the next process would embed everything again.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def main() -> None:
         found = documents(path)
         for start in range(0, len(found), AT_ONCE):
             pipeline.run(documents=found[start : start + AT_ONCE])
+        pipeline.persist(f"{folder}-pipeline")
         line: dict[str, Any] = {
             "step": name,
             "seconds": time.monotonic() - started,

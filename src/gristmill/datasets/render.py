@@ -33,11 +33,10 @@ def recipe(draft: Draft, model: Model) -> bytes:
 
 def compiled(template: str, options: TemplateOptions, *, typed: bool) -> Template:
     """A template, checked. Raises `TemplateError` with line, column and Go's message."""
-    helpers: dict[str, Any] = {} if options.go_functions_only else dict(getattr(gotemplate, "HELPERS", {}))
     return gotemplate.compile(
         template,
         missingkey=options.missing_key,
-        functions=helpers,
+        functions={} if options.go_functions_only else gotemplate.HELPERS,
         data_mode="typed" if typed else "csv",
     )
 
