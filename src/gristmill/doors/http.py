@@ -26,6 +26,7 @@ from gristmill.datasets.api import router as datasets_router
 from gristmill.doors.metrics import database_metrics
 from gristmill.doors.pages import router as pages_router
 from gristmill.enrich.api import router as enrich_router
+from gristmill.enrich.uploading.api import router as uploading_router
 from gristmill.events.api import router as events_router
 from gristmill.events.people.api import router as people_router
 from gristmill.identity.api import router as identity_router
@@ -73,6 +74,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
         ledger_router,
         batches_router,
         enrich_router,
+        uploading_router,
         agents_router,
         datasets_router,
         sources_router,

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from gristmill import inventory, ledger
 from gristmill.base.db import Tx
 from gristmill.base.errors import Malformed
-from gristmill.base.http import NDJSON, CursorText, Limit, UuidId, limit_bodies, problem_responses, shared
+from gristmill.base.http import NDJSON, CursorText, Limit, UuidId, problem_responses, shared
 from gristmill.base.paging import CursorPage
 from gristmill.batches import RowStatus
 from gristmill.enrich import columns as leads
-from gristmill.enrich import download, rows, service, uploading
+from gristmill.enrich import download, rows, service
 from gristmill.enrich.model import (
     Job,
     JobMapping,
@@ -30,12 +30,10 @@ from gristmill.enrich.model import (
     Preview,
     TokenUnknown,
 )
-from gristmill.enrich.service import Uploaded
-from gristmill.identity.api import AnyCall, Once, OnceGuard, OnceOfStream, authenticate, open_call
+from gristmill.identity.api import AnyCall, Once, OnceGuard, authenticate, open_call
 from gristmill.ledger import BalanceTooLow, Payment
 
 router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"])
-limit_bodies(r"/api/v1/batch/enrich/upload", "batch_enrich_body_bytes_max")
 
 COLUMNS_PER_FIELD_MAX = 20
 TOKEN_SCHEME = "batch"  # noqa: S105 - the name of the scheme
@@ -76,23 +74,6 @@ class MappingPatch(BaseModel):
     )
     variants: list[str] | None = Field(None, max_length=1000, description="Columns to try when little is found.")
     chat_label: LabelBody | None = None
-
-
-@router.post(
-    "/upload",
-    status_code=201,
-    summary="Upload a lead file",
-    responses=problem_responses(403, 404, 409, 413, 415, 429),
-    response_model=Uploaded,
-    openapi_extra={**uploading.FORM_BODY, "security": [{"key": []}, {}]},
-)
-async def upload(request: Request, once: OnceOfStream) -> Any:
-    """Any delimiter and header shape; the columns are found out, and every row is stored. Nothing runs yet.
-
-    With a key the job is the organization's. Without one the answer has an `upload_token`, which opens the job as
-    `Authorization: Batch <token>` and links it to an organization once; nobody links it, it is deleted.
-    """
-    return await uploading.read_form(request, once)
 
 
 @router.get("", summary="List enrichment jobs", responses=problem_responses(403))

@@ -1,4 +1,4 @@
-"""One upload of a lead file on its way from a form to a stored job."""
+"""HTTP of uploads: one lead file on its way from a form to a stored job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -18,12 +18,15 @@ from gristmill import inventory, mapping
 from gristmill.base import jsons
 from gristmill.base.db import Tx
 from gristmill.base.errors import Error, FieldError, Invalid, TooLarge
-from gristmill.base.http import shared
+from gristmill.base.http import limit_bodies, problem_responses, shared
 from gristmill.base.money import parse_usd
 from gristmill.enrich import service
 from gristmill.enrich.service import Uploaded, Wishes
-from gristmill.identity.api import SESSION_COOKIE, Once, open_call
+from gristmill.identity.api import SESSION_COOKIE, Once, OnceOfStream, open_call
 from gristmill.inventory import Draft
+
+router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"])
+limit_bodies(r"/api/v1/batch/enrich/upload", "batch_enrich_body_bytes_max")
 
 INT32_MAX = 2**31 - 1
 FORM_FIELDS_MAX = 20
@@ -71,6 +74,23 @@ class UnsupportedType(Error):
     code = "unsupported_type"
 
 
+@router.post(
+    "/upload",
+    status_code=201,
+    summary="Upload a lead file",
+    responses=problem_responses(403, 404, 409, 413, 415, 429),
+    response_model=Uploaded,
+    openapi_extra={**FORM_BODY, "security": [{"key": []}, {}]},
+)
+async def upload(request: Request, once: OnceOfStream) -> Any:
+    """Any delimiter and header shape; the columns are found out, and every row is stored. Nothing runs yet.
+
+    With a key the job is the organization's. Without one the answer has an `upload_token`, which opens the job as
+    `Authorization: Batch <token>` and links it to an organization once. A job that nobody links is deleted.
+    """
+    return await _read_form(request, once)
+
+
 @dataclass(frozen=True, slots=True)
 class _Caller:
     """Who uploads: an organization with its agent, or nobody."""
@@ -80,7 +100,7 @@ class _Caller:
     anonymous: bool
 
 
-async def read_form(request: Request, once: Once) -> Response:
+async def _read_form(request: Request, once: Once) -> Response:
     """A multipart form -> a stored job. `once` counts only for who is known."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "multipart/form-data":

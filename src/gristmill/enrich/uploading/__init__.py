@@ -1,0 +1,1 @@
+"""Uploads of lead files: a form becomes a stored job, with a key or without one."""
