@@ -1,7 +1,8 @@
 """The memory of one run: what providers answered before, and the steps that people watch.
 
-All hunts of a run share one desk. It gathers what they want to read and write and does it in one transaction at a
-time, so that a thousand hunts at once cost the database no more than a few do.
+All hunts of a run share one desk. It gathers what they want to read and what they want to write, and does each in one
+transaction at a time, so that a thousand hunts at once cost the database no more than a few do. Reading waits for no
+writing: a hunt can't go on without what it reads.
 
 An answer is written a moment after it came. A worker that is killed within that moment asks again; the row that asked
 pays once all the same, since only its result is charged.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ from typing import Any
 from uuid import UUID
 
 from gristmill.base import jsons
-from gristmill.base.db import Database
+from gristmill.base.db import Database, Tx
 from gristmill.base.errors import PluginError
 from gristmill.base.ids import split_row_uuid
 from gristmill.base.log import get_log
@@ -67,10 +68,13 @@ class Desk:
     _kept: dict[bytes, _Kept] = field(default_factory=dict[Any, Any])
     _steps: deque[_Step] = field(default_factory=deque[_Step])
     _asking: dict[bytes, asyncio.Future[tuple[Finding, str]]] = field(default_factory=dict[Any, Any])
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Something is to be read."""
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+    """Something is to be written."""
     _started: float = field(default_factory=monotonic)
     _now: datetime | None = None
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="desk"))
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="desk"))
 
     async def recall(self, digest: bytes) -> Remembered | None:
         """The answer that is still good, from memory or from the database."""
@@ -82,7 +86,7 @@ class Desk:
         future = self._wanted.get(digest)
         if future is None:
             future = self._wanted[digest] = asyncio.get_running_loop().create_future()
-            self._wake.set()
+            self._asked.set()
         return await asyncio.shield(future)
 
     async def ask_once(self, digest: bytes | None, asker: Asker, query: Query) -> tuple[Finding, str, bool]:
@@ -118,7 +122,7 @@ class Desk:
             return
         text = jsons.dumps(asdict(finding)).decode()
         if not self._kept:
-            self._wake.set()  # so that the wait becomes one for this
+            self._told.set()  # so that the wait becomes one for this
         self._kept[digest] = _Kept(digest, stage.name, text, row_id, fetched_at, stage.remember_s)
 
     def tell(self, row_id: UUID, step: Mapping[str, Any]) -> None:
@@ -126,7 +130,7 @@ class Desk:
         if self.database is None:
             return
         if not self._steps:
-            self._wake.set()
+            self._told.set()
         self._steps.append(_Step(row_id, monotonic(), jsons.dumps(step).decode()))
         if len(self._steps) > STEPS_WAITING_MAX:
             self._steps.popleft()
@@ -143,80 +147,94 @@ class Desk:
 
     async def serve(self) -> None:
         """Read and write until cancelled; failures of the database cost memory, never a hunt."""
+        await asyncio.gather(self._serve_reading(), self._serve_writing())
+
+    async def _serve_reading(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            wanted, self._wanted = self._wanted, {}
+            found = await self._transact(self._read, list(wanted)) or {}
+            for digest, future in wanted.items():
+                if not future.done():
+                    future.set_result(found.get(digest))
+
+    async def _serve_writing(self) -> None:
         while True:
             pause_s = WRITE_AFTER_S if self._kept else SHOW_AFTER_S if self._steps else None
             try:
                 async with asyncio.timeout(pause_s):
-                    await self._wake.wait()
+                    await self._told.wait()
             except TimeoutError:
                 pass
-            self._wake.clear()
-            if self._wanted or pause_s is not None:
-                await self._round()
+            self._told.clear()
+            if pause_s is not None:
+                await self._write_due()
 
-    async def _round(self) -> None:
-        wanted, kept, due = self._wanted, list(self._kept.values()), monotonic() - SHOW_AFTER_S
-        self._wanted = {}
+    async def _write_due(self) -> None:
+        kept, due = list(self._kept.values()), monotonic() - SHOW_AFTER_S
         steps: list[_Step] = []
         while self._steps and self._steps[0].at <= due:
             steps.append(self._steps.popleft())
-        if not wanted and not kept and not steps:
+        if not kept and not steps:
             return
-        found: dict[bytes, Remembered] = {}
-        try:
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._thread, self._transact, list(wanted), kept, steps)
-        except Exception as error:  # noqa: BLE001 - memory is a convenience: without it the providers are asked
-            log.warning("a desk could not read or write", error=str(error)[:300])
+        await self._transact(self._write, kept, steps)
         for item in kept:
             if self._kept.get(item.digest) is item:
                 del self._kept[item.digest]
-        for digest, future in wanted.items():
-            if not future.done():
-                future.set_result(found.get(digest))
 
-    def _transact(self, wanted: list[bytes], kept: list[_Kept], steps: list[_Step]) -> dict[bytes, Remembered]:
+    async def _transact(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_tx, function, *arguments)
+        except Exception as error:  # noqa: BLE001 - memory is a convenience: without it the providers are asked
+            log.warning("a desk could not read or write", error=str(error)[:300])
+
+    def _in_tx(self, function: Callable[..., Any], *arguments: Any) -> Any:
         assert self.database is not None  # noqa: S101 - nothing is gathered without one
         with self.database.tx(self.organization_id) as tx:
             if self._now is None:
                 self._now = tx.now - timedelta(seconds=monotonic() - self._started)
-            if kept:
-                kept.sort(key=lambda item: item.digest)  # one order for all workers: no deadlocks
-                answer_store.upsert_answers(
-                    tx,
-                    self.organization_id,
-                    digests=[item.digest for item in kept],
-                    providers=[item.provider for item in kept],
-                    findings=[item.finding for item in kept],
-                    row_ids=[item.row_id for item in kept],
-                    fetched=[item.fetched_at for item in kept],
-                    seconds=[item.remember_s for item in kept],
-                )
-            if steps:
-                places = [split_row_uuid(step.row_id) for step in steps]
-                answer_store.insert_steps(
-                    tx,
-                    self.organization_id,
-                    batch_ids=[place[0] for place in places],
-                    row_numbers=[place[1] for place in places],
-                    steps=[step.text for step in steps],
-                )
-            rows = answer_store.find_answers(tx, self.organization_id, wanted) if wanted else []
+            return function(tx, *arguments)
+
+    def _read(self, tx: Tx, wanted: list[bytes]) -> dict[bytes, Remembered]:
         return {
             bytes(row["input_hash"]): Remembered(
                 _finding_of(row["finding"]), row["fetched_at"].isoformat(), row["row_id"]
             )
-            for row in rows
+            for row in answer_store.find_answers(tx, self.organization_id, wanted)
         }
+
+    def _write(self, tx: Tx, kept: list[_Kept], steps: list[_Step]) -> None:
+        if kept:
+            kept.sort(key=lambda item: item.digest)  # one order for all workers: no deadlocks
+            answer_store.upsert_answers(
+                tx,
+                self.organization_id,
+                digests=[item.digest for item in kept],
+                providers=[item.provider for item in kept],
+                findings=[item.finding for item in kept],
+                row_ids=[item.row_id for item in kept],
+                fetched=[item.fetched_at for item in kept],
+                seconds=[item.remember_s for item in kept],
+            )
+        if steps:
+            places = [split_row_uuid(step.row_id) for step in steps]
+            answer_store.insert_steps(
+                tx,
+                self.organization_id,
+                batch_ids=[place[0] for place in places],
+                row_numbers=[place[1] for place in places],
+                steps=[step.text for step in steps],
+            )
 
     def close(self) -> None:
         """Nothing is read or written any more."""
-        self._thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     async def write_rest(self) -> None:
         """What is still to be remembered, at the end of a run."""
         self._steps.clear()
-        await self._round()
+        await self._write_due()
 
 
 @asynccontextmanager

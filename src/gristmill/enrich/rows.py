@@ -14,7 +14,7 @@ from gristmill.base import jsons
 from gristmill.base.db import Tx
 from gristmill.base.errors import Error
 from gristmill.base.http import Shared
-from gristmill.base.money import usd
+from gristmill.base.money import parse_usd, usd
 from gristmill.base.paging import CursorPage
 from gristmill.batches import RowNotFound, RowStatus
 from gristmill.enrich import answer_store, service, store
@@ -25,8 +25,8 @@ LOOK_S = 0.25
 STEPS_MAX = 500
 ENDED = frozenset({"succeeded", "empty", "failed", "skipped", "duplicate", "cancelled"})
 PRICE_RULE = (
-    "A match costs {fee} USD and the price of each call that was made for it, never more than the {ceiling} USD held;"
-    " remembered answers cost their own price; without a match nothing is charged."
+    "{what} costs {fee}the price of each call that was made for it, never more than the {ceiling} USD held;"
+    " remembered answers cost their own price; {else_}."
 )
 
 
@@ -81,20 +81,30 @@ def detail(tx: Tx, organization_id: int, batch_id: UUID, row_number: int) -> Job
     )
 
 
+def _price_rule(agent: Mapping[str, Any], ceiling: int) -> str:
+    fee = parse_usd(agent["config"].get("match_usd", "0"), "match_usd")
+    on_match = agent["bill_on_match"]
+    return PRICE_RULE.format(
+        what="A match" if on_match else "A hunt",
+        fee=f"{usd(fee)} USD and " if fee else "",
+        ceiling=usd(ceiling),
+        else_="without a match nothing is charged" if on_match else "a failed one costs nothing",
+    )
+
+
 def receipt_of(row: Mapping[str, Any], charges: list[dict[str, Any]]) -> RowReceipt:
     """What a row was asked, what it cost, and why; `charges` are its moves in the ledger."""
     trace = row["trace"] or {}
     calls = [ProviderCall(**item) for item in trace.get("calls", [])]
     sums = {kind: sum(item["amount_micro_usd"] for item in charges if item["kind"] == kind) for kind in _MOVES}
     held, released = sums["hold"], sums["release"]
-    fee = row["agent"]["config"].get("match_usd", "0")
     return RowReceipt(
         input_hash=bytes(row["input_hash"]).hex(),
         calls=calls,
         provider_cost_usd=usd(sum(call.price_micro_usd for call in calls)),
         provider_calls=sum(call.outcome in {"answered", "failed"} for call in calls),
         cache_hits=sum(call.outcome == "cached" for call in calls),
-        price_rule=PRICE_RULE.format(fee=fee, ceiling=usd(row["price_micro_usd"])),
+        price_rule=_price_rule(row["agent"], row["price_micro_usd"]),
         held_usd=usd(held),
         charged_usd=usd(row["charge_micro_usd"]),
         charged_micro_usd=row["charge_micro_usd"],
