@@ -12,7 +12,7 @@ from gristmill.tables import (
     Hints,
     TooLargeToRead,
     Unreadable,
-    delimited,
+    pieces,
     read_table,
     records,
     source,
@@ -184,7 +184,7 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooLargeToRead, match="columns"):
         read_table(b"x," * 20_000 + b"\n", dialect={"delimiter": ","})
     monkeypatch.setattr(source, "CHUNK_BYTES", 1000)
-    monkeypatch.setattr(delimited, "RECORD_CHARS_MAX", 5000)
+    monkeypatch.setattr(pieces, "RECORD_CHARS_MAX", 5000)
     monkeypatch.setattr(records, "QUOTED_CHARS_MAX", 5000)
     with pytest.raises(TooLargeToRead, match="line 2"):
         list(read_table(b"a,b\n" + b"x" * 20_000 + b",2\n").records())

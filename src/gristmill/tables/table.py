@@ -161,7 +161,21 @@ class Table:
         """Rows as Arrow record batches whose columns are all text, named as `columns`."""
         from gristmill.tables.arrow import text_batches  # noqa: PLC0415 - pyarrow is loaded when it is asked for
 
-        return text_batches(self.groups(), self.columns)
+        native = getattr(self._reader, "batches", None)
+        if native is None:
+            yield from text_batches(self.groups(), self.columns)
+            return
+        log = self._log = Log(self._warnings)
+        for batch in native(log):
+            log.rows += batch.num_rows
+            yield batch
+        log.complete = True
+
+    def typed_batches(self) -> Iterator[pa.RecordBatch]:  # pyright: ignore[reportUnknownParameterType] (no stubs)
+        """The same with numbers, booleans and moments where `columns` says so; what does not fit is null."""
+        from gristmill.tables.typed_view import typed_batches  # noqa: PLC0415 - pyarrow is loaded when asked for
+
+        return typed_batches(self.batches(), self.columns)
 
     def rows(self) -> Iterator[dict[str, str]]:
         """Rows as dicts by column name."""
