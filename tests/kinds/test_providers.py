@@ -171,6 +171,23 @@ def test_an_unknown_kind_lists_the_known_ones() -> None:
         providers.get("telepathy")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"headers": {"Host": "intranet"}},
+        {"headers": {"Content-Length": "5"}},
+        {"headers": {"X-A": "b\r\nX-C: d"}},
+        {"auth": {"secret_ref": "s", "name": "Transfer-Encoding"}},
+    ],
+)
+def test_headers_that_frame_a_message_are_not_for_users(vendor: Vendor, change: dict[str, Any]) -> None:
+    provider = providers.get("http")
+    with pytest.raises((Error, ValueError)):
+        provider.check(provider.Config.model_validate({**vendor.config(), **change}), context())
+    named = {"auth": {"secret_ref": "s", "name": "host", "place": "query"}, "headers": {"X-City": "{city}"}}
+    provider.check(provider.Config.model_validate({**vendor.config(), **named}), context())
+
+
 def test_a_template_may_only_name_fields_of_a_lead(vendor: Vendor) -> None:
     for config in ({"query": {"q": "{secret}"}}, {"url": f"{vendor.url}/{{nothing}}"}, {"body": {"a": ["{x}"]}}):
         with pytest.raises(Error, match="no field of a lead"):

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gristmill.agents import RuntimeContext
 from gristmill.base import jsons
 from gristmill.base.errors import Error, Invalid, PluginError
-from gristmill.base.fetch import Answer, Egress, http_session, reason, request, retry_after_s
+from gristmill.base.fetch import FRAMING_HEADERS, Answer, Egress, http_session, reason, request, retry_after_s
 
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 THROTTLED = frozenset({429, 503})
@@ -36,6 +36,12 @@ class Auth(BaseModel):
     place: Literal["header", "query"] = Field("header", description="Where the key is sent.")
     name: str = Field("Authorization", pattern=HEADER_NAME, description="Header or query parameter.")
     prefix: str = Field("Bearer ", max_length=50, pattern=HEADER_VALUE, description="What stands before the key.")
+
+    @model_validator(mode="after")
+    def _frames_nothing(self) -> Self:
+        if self.place == "header" and self.name.lower() in FRAMING_HEADERS:
+            raise ValueError(f"the header {self.name} is set by Gristmill")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

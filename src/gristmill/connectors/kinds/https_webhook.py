@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 from gristmill.base import jsons
 from gristmill.base.egress import Egress
 from gristmill.base.errors import Error, FieldError, Invalid
-from gristmill.base.fetch import BodyTooLarge, Reply, http_session, reason, retry_after_s, stream
+from gristmill.base.fetch import BodyTooLarge, Reply, check_headers, http_session, reason, retry_after_s, stream
 from gristmill.base.signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from gristmill.connectors.ladder import Ladder
 from gristmill.connectors.model import Entry, Found, Role
@@ -52,8 +52,7 @@ NOT_MODIFIED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, GONE = 304
 NO_OPTIONS = frozenset({NOT_FOUND, METHOD_NOT_ALLOWED, 501})
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 OWN_HEADERS = frozenset({
-    "authorization", "proxy-authorization", "cookie", "host", "content-length", "transfer-encoding", "connection",
-    "content-type", ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER, "x-gristmill-signature",
+    "authorization", "cookie", "content-type", ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER, "x-gristmill-signature",
 })  # fmt: skip
 """Headers that we set, or that would be a secret in the open."""
 
@@ -311,6 +310,8 @@ class HttpsWebhook:
             except Error as error:
                 error.errors = (FieldError("config.url", error.message),)
                 raise
+        check_headers(wanted.headers, "config.headers")
+        check_headers({wanted.auth_header: ""}, "config.authHeader")
         forbidden = [name for name in wanted.headers if name.lower() in OWN_HEADERS]
         if forbidden:
             raise _wrong(f"config.headers.{forbidden[0]}", "can't be set here; a secret goes into the vault")

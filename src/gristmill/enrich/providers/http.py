@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.agents import RuntimeContext
 from gristmill.base import jsons
-from gristmill.base.fetch import Egress
+from gristmill.base.fetch import Egress, check_headers
 from gristmill.enrich.likeness import likeness
 from gristmill.enrich.model import FactKind, Lead
 from gristmill.enrich.providers import Finding, Found, Query
@@ -101,6 +101,7 @@ class HttpProvider:
         """Refuse addresses that the egress guard would refuse, and holes that no field fills."""
         for name in ("url", "query", "headers", "body"):
             check_template(getattr(config, name), f"config.{name}")
+        check_headers(config.headers, "config.headers")
         Egress.of(context.settings.egress_allow).check_url(fill_url(config.url, Lead()))
 
     def pace_key(self, config: Config) -> str:
