@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from conftest import Caller, MakeCaller, fund, make_agent, serve, wait_for
-from enrich.conftest import BASE, LEADS, await_job, job, lead_agent, upload
+from enrich.conftest import BASE, LEADS, add_dataset, await_job, job, lead_agent, upload
 from gristmill.base.config import Settings, settings
 from gristmill.base.db import Database
 from gristmill.enrich import expire, service
@@ -200,6 +200,21 @@ def test_the_same_key_gets_the_first_answer(owner: Caller) -> None:
     other = owner.client.post(f"{BASE}/upload", files={"file": ("a.csv", LEADS + b"1,x,,,,,\n")}, headers=headers)
     assert other.status_code == 409
     assert len(owner.get(BASE).json()["data"]) == 1
+
+
+def test_an_agent_with_nobody_to_ask_is_told_before_the_start(
+    database: Database, worker: object, owner: Caller, anyone: httpx.Client, vendor: Vendor
+) -> None:
+    [warning] = upload(owner)["quote"]["warnings"]
+    assert "`Lead enricher` asks only its own datasets and has none" in warning
+    asks_a_vendor = upload(owner, agent=vendor_agent(database, owner.organization_id, vendor))
+    assert asks_a_vendor["quote"]["warnings"] == []
+    agent = lead_agent(database, owner.organization_id).id
+    waiting = upload(owner, agent=agent)
+    assert len(waiting["quote"]["warnings"]) == 1
+    add_dataset(owner, agent, LEADS, "{{.company}}, {{.city}}")
+    assert owner.get(f"{BASE}/{waiting['id']}/quote").json()["warnings"] == []
+    assert upload(anyone)["quote"]["warnings"] == [], "who will enrich it is not known yet"
 
 
 # Without a key

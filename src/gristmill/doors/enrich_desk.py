@@ -228,6 +228,8 @@ def _tell_mapping(made: enrich.Uploaded) -> None:
     typer.echo("Mapped: " + ", ".join(f"{name} = {' + '.join(columns)}" for name, columns in used.items()), err=True)
     if made.mapping.variants:
         typer.echo(f"Tried when little is found: {', '.join(made.mapping.variants)}", err=True)
+    for warning in made.quote.warnings:
+        typer.secho(warning, fg="yellow", err=True)
 
 
 def _keep_rejects(place: _Place, batch: Batch, order: EnrichOrder) -> None:

@@ -247,6 +247,8 @@ class JobQuote:
     rows_covered: int
     """Rows that the free balance pays for even if each costs the most."""
     topup_url: str
+    warnings: list[str] = field(default_factory=list[str])
+    """What a person should know before the start, such as that the agent has nobody to ask."""
 
 
 @dataclass(frozen=True, slots=True)

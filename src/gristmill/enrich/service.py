@@ -22,7 +22,7 @@ from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_
 from gristmill.batches import Batch, WrongState
 from gristmill.engine import SHARED_QUEUE
 from gristmill.enrich import columns as leads
-from gristmill.enrich import store
+from gristmill.enrich import readiness, store
 from gristmill.enrich.model import (
     HUNT_FIELDS,
     LEAD_FIELDS,
@@ -192,6 +192,8 @@ def create(
         token_expires_at=expires_at,
     )
     quote = quote_of(tx, organization_id, settings, batch)
+    if not anonymous:
+        quote = replace(quote, warnings=readiness.warnings_of(tx, organization_id, agent.id))
     started = wishes.auto_start and not anonymous and quote.missing_usd == usd(0)
     if started:
         batch = batches.resume(tx, organization_id, batch.id)
@@ -334,12 +336,15 @@ def preview(tx: Tx, organization_id: int, batch_id: UUID) -> Preview:
 
 def quote(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> JobQuote:
     """What a job will cost at most."""
-    _job(tx, organization_id, batch_id)
-    return quote_of(tx, organization_id, settings, batches.get(tx, organization_id, batch_id))
+    row, batch = _job(tx, organization_id, batch_id), batches.get(tx, organization_id, batch_id)
+    found = quote_of(tx, organization_id, settings, batch)
+    if row["token_expires_at"] is not None:  # who will enrich it is not known yet
+        return found
+    return replace(found, warnings=readiness.warnings_of(tx, organization_id, batch.agent_id))
 
 
 def quote_of(tx: Tx, organization_id: int, settings: Settings, batch: Batch) -> JobQuote:
-    """The same of a batch."""
+    """The same of a batch, without warnings."""
     price, available = parse_usd(batch.price_usd, "price"), ledger.balance(tx, organization_id).available_micro_usd
     most, needed = price * batch.pending, _minimum(settings)
     return JobQuote(

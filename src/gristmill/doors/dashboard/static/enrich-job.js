@@ -104,6 +104,9 @@ function banners(job, quote) {
   else if (job.status === "uploaded" && loggedIn && Number(quote.missing_usd) > 0) {
     found.push(banner("warn", `The balance needs ${usd(quote.min_balance_usd)}; ${usd(quote.missing_usd)} are missing.`, make("p", {}, make("a.btn.btn--primary", { href: `/connect?action=topup&return=/batch/${id}` }, "Top up"))));
   }
+  if (job.status === "uploaded" && loggedIn) {
+    found.push(...quote.warnings.map((text) => banner("warn", text, make("p", {}, make("a.btn", { href: `/dashboard/agents/${job.agent_id}/datasets` }, "Add a dataset")))));
+  }
   place("banners").replaceChildren(...found);
 }
 

@@ -1,0 +1,27 @@
+"""Whether a lead enricher has anybody to ask: a job of one that has not ends with no match, and should not begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gristmill import agents, datasets
+from gristmill.base.db import Tx
+from gristmill.enrich.providers.dataset import PLUGIN as OWN_DATASETS
+
+DATASETS_SEEN = 200
+"""Of the agent's newest datasets."""
+
+
+def warnings_of(tx: Tx, organization_id: int, agent_id: int) -> list[str]:
+    """What a person should know before a job of this agent starts; nothing when it has somebody to ask."""
+    agent = agents.get(tx, organization_id, agent_id)
+    passes: list[dict[str, Any]] = agent.config.get("passes") or [{"provider": OWN_DATASETS.kind}]
+    if any(item["provider"] != OWN_DATASETS.kind for item in passes):
+        return []
+    scope = datasets.Scope(organization_id, agent_id)
+    found = datasets.list_datasets(tx, scope, page=1, per_page=DATASETS_SEEN).data
+    if any(item.version is not None for item in found):
+        return []
+    lacking = "none of them can be searched yet" if found else "has none"
+    told = f"The agent `{agent.name}` asks only its own datasets and {lacking}: no lead will match."
+    return [f"{told} Add a dataset to it, or another provider to its `passes`."]
