@@ -105,7 +105,7 @@ function banners(job, quote) {
     found.push(banner("warn", `The balance needs ${usd(quote.min_balance_usd)}; ${usd(quote.missing_usd)} are missing.`, make("p", {}, make("a.btn.btn--primary", { href: `/connect?action=topup&return=/batch/${id}` }, "Top up"))));
   }
   if (job.status === "uploaded" && loggedIn) {
-    found.push(...quote.warnings.map((text) => banner("warn", text, make("p", {}, make("a.btn", { href: `/dashboard/agents/${job.agent_id}/datasets` }, "Add a dataset")))));
+    found.push(...quote.warnings.map((text) => banner("warn", text, make("p", {}, make("a.btn", { href: `/dashboard/agents/${job.agent_id}?tab=datasets` }, "Add a dataset")))));
   }
   place("banners").replaceChildren(...found);
 }
@@ -117,10 +117,13 @@ async function review(job, quote) {
     place("said").textContent = "The mapping is saved.";
     await show();
   };
-  const cost = make("p.note", {}, `${whole(quote.rows_to_run)} rows to run, at most ${usd(quote.cost_usd_max)}; the balance covers ${whole(quote.rows_covered)}.`);
-  const head = make("div.card-head", {}, make("h2", { id: "mapping-title" }, "Columns"), cost);
-  place("mapping").replaceChildren(head, mappingTable(mapping, { locked: job.status !== "uploaded", save, refused }));
+  const covered = loggedIn ? `; the balance covers ${whole(quote.rows_covered)}` : "";
+  const cost = make("p.note", {}, `${whole(quote.rows_to_run)} rows to run, at most ${usd(quote.cost_usd_max)}${covered}.`);
+  const head = make("div.card-head", {}, make("h2", { id: "mapping-title" }, "Columns"), quote.rows_to_run ? cost : null);
+  const locked = job.status !== "uploaded";
+  place("mapping").replaceChildren(head, mappingTable(mapping, { locked, save, refused }));
   place("mapping").hidden = false;
+  if (locked) place("rows").after(place("mapping")); // what was settled goes below what happens
 }
 
 async function rows(cursor = "") {
@@ -141,12 +144,26 @@ async function rows(cursor = "") {
   place("rows").hidden = false;
 }
 
+const STEPS = {
+  pass: (item) => (item.name === "primary" ? "First pass, by company and address" : `Pass with search variants, lacking ${(item.lacking ?? []).join(", ")}`),
+  call: (item) => `Asking ${asked(item)}`,
+  answered: (item) => `${asked(item)} answered`,
+  cached: (item) => `${asked(item)}: remembered from before`,
+  failed: (item) => `${asked(item)} failed`,
+  refused: (item) => `${asked(item)} was not asked: it would cost more than is left for the lead`,
+  done: (item) => (item.matched ? `Match, ${percent(item.confidence, 1)} sure` : "No match"),
+};
+
+/** The provider, and the column of the variant that it was asked with. */
+function asked(item) {
+  return item.variant ? `${item.provider} by ${item.variant}` : item.provider;
+}
+
 /** What a step did, without what it found. */
 function step(item) {
-  const words = ["pass", "name", "kind", "provider", "variant", "outcome", "reason"].map((key) => item[key]).filter((value) => typeof value === "string" && value);
   const facts = typeof item.facts === "number" ? `${whole(item.facts)} facts` : "";
   const took = typeof item.ms === "number" ? `${whole(item.ms)} ms` : "";
-  return make("li", {}, words.join(" · ") || "step", " ", make("span.note", {}, [facts, took].filter(Boolean).join(", ")));
+  return make("li", {}, (STEPS[item.step] ?? (() => item.step))(item), " ", make("span.note", {}, [facts, took].filter(Boolean).join(", ")));
 }
 
 /** Follow one lead's hunt; only one stream is open at a time. */

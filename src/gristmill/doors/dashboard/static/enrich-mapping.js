@@ -3,6 +3,9 @@ import { make } from "./enrich.js";
 
 const SURE = 0.9;
 const CHECK = 0.6;
+const SAMPLE_LETTERS = 40;
+/** Fields that reach a person: their samples show the form only. */
+const PERSONAL = new Set(["number1", "number2", "dm_name"]);
 
 /** @param {number} confidence */
 function meter(confidence) {
@@ -11,14 +14,20 @@ function meter(confidence) {
   return make(`span.badge.badge--${tone}`, {}, `${Math.round(confidence * 100)} % ${word}`);
 }
 
-/** @param {string[]} columns @param {string} chosen @param {string} label @param {boolean} locked */
-function choice(columns, chosen, label, locked) {
+/** A sample value; of a person's name or number the first letter of each word. @param {string} field @param {string} text */
+function sample(field, text) {
+  const shown = PERSONAL.has(field) ? text.replace(/(?<=[\p{L}\p{N}])[\p{L}\p{N}]/gu, "\u2022") : text;
+  return make("span.chip", {}, shown.slice(0, SAMPLE_LETTERS));
+}
+
+/** @param {string[]} columns @param {string} chosen @param {string} label */
+function choice(columns, chosen, label) {
   const options = ["", ...columns].map((name) => {
     const option = make("option", { value: name }, name || "Not mapped");
     option.selected = name === chosen;
     return option;
   });
-  return make("select", { "aria-label": label, disabled: locked }, ...options);
+  return make("select", { "aria-label": label }, ...options);
 }
 
 /**
@@ -27,27 +36,30 @@ function choice(columns, chosen, label, locked) {
  */
 export function mappingTable(mapping, { locked, save, refused }) {
   const selects = new Map();
+  const chips = (names) => names.flatMap((name) => [make("span.chip", {}, name), " "]);
   const body = Object.entries(mapping.fields).map(([field, use]) => {
     const chosen = use.columns.length ? [...use.columns, ""] : [""];
-    const boxes = chosen.map((name, at) => choice(mapping.columns, name, at ? `${field}, joined with` : `Column of ${field}`, locked));
+    const boxes = chosen.map((name, at) => choice(mapping.columns, name, at ? `${field}, joined with` : `Column of ${field}`));
     selects.set(field, boxes);
     const why = [...use.reasons.slice(0, 2), use.runner_up.length ? `next best: ${use.runner_up.join(" + ")}` : ""].filter(Boolean).join("; ");
-    return make("tr", {},
+    const cells = [
       make("th", { scope: "row" }, field),
-      make("td", {}, make("div.field.joined", {}, ...(locked && use.columns.length ? boxes.slice(0, -1) : boxes))),
-      make("td", {}, use.columns.length ? meter(use.confidence) : make("span.note", {}, "–"), " ", make("span.note", {}, use.stage)),
+      locked ? make("td.wrap", {}, ...chips(use.columns)) : make("td", {}, make("div.field.joined", {}, ...boxes)),
+      make("td", {}, ...(use.columns.length ? [meter(use.confidence), " ", make("span.note", {}, use.stage)] : [make("span.note", {}, "\u2013")])),
       // Values are shown for the review only: the page of a job that runs has counts, not people.
-      make("td", {}, ...(locked ? [] : use.samples).map((text) => make("span.chip", {}, text.slice(0, 40)))),
-      make("td.dim.wide", {}, why));
+      locked ? null : make("td.wrap", {}, ...use.samples.flatMap((text) => [sample(field, text), " "])),
+      make("td.dim.wide.wrap", {}, why.replaceAll("`", "")),
+    ];
+    return make("tr", {}, ...cells.filter(Boolean));
   });
-  const heads = ["Field", "Columns", "How sure", "Samples", "Why"].map((text) => make(text === "Why" ? "th.wide" : "th", { scope: "col" }, text));
+  const heads = ["Field", "Columns", "How sure", ...(locked ? [] : ["Samples"]), "Why"].map((text) => make(text === "Why" ? "th.wide" : "th", { scope: "col" }, text));
   const table = make("table.table.table--form", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body));
   const parts = [make("div.scroll", { tabindex: "0", role: "group", "aria-label": "Columns and fields" }, table)];
   const used = new Set([...Object.values(mapping.fields).flatMap((use) => use.columns), ...mapping.variants]);
   const left = mapping.columns.filter((name) => !used.has(name));
-  const chips = (title, names) => make("div.card-body", {}, make("h3", {}, title), make("ul.chips.chips--flush", {}, ...names.map((name) => make("li.chip", {}, name))));
-  if (mapping.variants.length) parts.push(chips("Tried when little is found", mapping.variants));
-  if (left.length) parts.push(chips("Not used", left));
+  const list = (title, names) => make("div.card-body", {}, make("h3", {}, title), make("ul.chips.chips--flush", {}, ...names.map((name) => make("li.chip", {}, name))));
+  if (mapping.variants.length) parts.push(list("Tried when little is found", mapping.variants));
+  if (left.length) parts.push(list("Not used", left));
   if (!locked) {
     const button = make("button.btn", {
       type: "button",
