@@ -37,6 +37,7 @@ from gristmill.agents import Agent
 from gristmill.agents import create as create_agent
 from gristmill.base.config import Settings, settings
 from gristmill.base.db import Database
+from gristmill.base.ids import uuid7
 from gristmill.base.migrate import migrate
 from gristmill.engine.postgres import EmbeddedPostgres
 from receiver import Receiver
@@ -94,7 +95,7 @@ def _database_url(server_url: str, name: str) -> str:
 
 
 def _clone(server_url: str, template: str) -> str:
-    name = f"gm_{next(_numbers)}"
+    name = f"gm_{uuid7().hex}"  # no number: a folder's conftest has a copy of this module with a count of its own
     with psycopg.connect(server_url, autocommit=True) as connection:
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))

@@ -525,7 +525,7 @@ async def search_datasets(agent_id: Id, body: SearchBody, request: Request) -> S
     return SearchAnswer(found.hits, SearchMeta(body.mode, searched, took_ms))
 
 
-@route("POST", "/query", summary="Query a dataset by SQL", responses=problem_responses(403, 404, 409, 504))
+@route("POST", "/query", summary="Query a dataset by SQL", responses=problem_responses(403, 404, 409, 429, 504))
 def query_dataset(agent_id: Id, body: QueryBody, request: Request) -> Answer:
     """One SELECT over the records of a dataset, for exact counts and sums; guarded, read-only, bounded in time."""
     from gristmill.datasets.querying import query  # noqa: PLC0415 - only this route needs the SQL parser

@@ -24,6 +24,8 @@ from gristmill.tables import cell, flatten
 
 FILL_ROWS = 2_000
 """Rows or vectors that are filled in by one transaction."""
+ANALYZE_SHARE = 0.1
+"""Share of rows written after which the planner gets fresh statistics."""
 EXACT_CHUNKS_MAX = 10_000
 """Up to here every vector is compared, which finds all of the nearest; beyond, there is an index."""
 TEXTS_AT_ONCE = 5_000
@@ -101,7 +103,7 @@ def fill_rows(lease: Lease, content: Content) -> int:
     for group in _groups(missing):
         lease.look_up()
         lease.write(lambda tx, _, group=group: _fill_rows(tx, lease, table, group, (names, kinds, readers)))
-    if len(missing) >= FILL_ROWS:
+    if len(missing) > ANALYZE_SHARE * len(content.ordinals):  # the SQL door judges plans by the planner's counts
         lease.write(lambda tx, _: rows_store.analyze(tx, table))
     return table
 

@@ -14,6 +14,7 @@ from gristmill.base.db import QUERY_ROLE, Database, Tx
 from gristmill.base.errors import Conflict
 from gristmill.datasets import rows_store, search_store, store
 from gristmill.datasets.model import Answer, Citation, DatasetColumn, DatasetNotFound, QueryColumn, columns_from
+from gristmill.datasets.turns import Turns
 from gristmill.sources import (
     CheckedQuery,
     QueryFailed,
@@ -30,6 +31,8 @@ LIMITS = SourceLimits(statement_ms=10_000, total_s=15.0, row_bytes_max=1024**2)
 """Time of a query, and size of a row."""
 ROWS_MAX = 1_000
 """Rows of one answer."""
+TURNS = Turns(at_once=4, waiting_max=12, wait_s=10.0)
+"""Queries of one organization, which could keep all processors and all threads of a server busy."""
 KEY_COLUMN, ROW_COLUMN = "gm_key", "gm_row"
 """Columns that are put behind a query's own, to cite by."""
 USUAL_AGGREGATES = frozenset({"array_agg", "avg", "count", "max", "min", "string_agg", "sum"})
@@ -58,10 +61,11 @@ def query(
     """Run a SELECT over a dataset's records, on a connection of its own; no transaction may be open.
 
     Raises `QueryRefused`, `QueryFailed` or `QueryTimedOut`, each with line and column where there is a place;
-    `DatasetNotFound`, `NothingToQuery`.
+    `DatasetNotFound`, `NothingToQuery`, `TooManyQueries`.
     """
     try:
-        return _query(database, organization_id, agent_id, dataset_id, text, min(rows_max, ROWS_MAX))
+        with TURNS.take(organization_id):
+            return _query(database, organization_id, agent_id, dataset_id, text, min(rows_max, ROWS_MAX))
     except (QueryFailed, QueryRefused) as error:  # the guard knows the text as `query`
         error.errors = tuple(replace(item, field="sql") for item in error.errors)
         raise

@@ -2,8 +2,9 @@
 
 The text may name one relation, which stands in a WITH that the caller wrote; the guard refuses every other. The second
 wall is the role: it may read what row-level security shows it and nothing else, in a transaction that is READ ONLY,
-on a connection of its own, which is closed after. Time, rows and sizes are bounded as for any source, and a plan that
-would make far more rows than there are is not run.
+on a connection of its own, which is closed after. Time, rows and sizes are bounded as for any source, memory where the
+server is on this machine, files of its sorts where the login may say so, and a plan that would make far more rows than
+there are is not run.
 """
 
 from __future__ import annotations
@@ -16,12 +17,20 @@ from typing import Any
 from psycopg import sql
 
 from gristmill.base import jsons
+from gristmill.base.errors import FieldError
 from gristmill.sources.guard import CheckedQuery, check_select, refuse
 from gristmill.sources.kinds.postgres import open_cursor, read_pages
+from gristmill.sources.memory import bound_memory
 from gristmill.sources.names import place
-from gristmill.sources.session import Limits, Session, read_only
+from gristmill.sources.session import Limits, QueryFailed, Session, read_only
 
 WORK_MEMORY = "32MB"
+"""Of one sort or hash; beyond, it goes on in files."""
+MEMORY_GROWTH_MAX = 256 * 1024**2
+"""What a query may take in all. Values and aggregates have no files to go on in."""
+FILES_MAX = "1GB"
+"""Of all sorts and hashes of a query."""
+OUT_OF_MEMORY = "53200"
 PLAN_ROWS_MAX = 20_000_000
 """Rows that one step of a plan may be expected to make: a join of everything with everything makes more."""
 
@@ -59,6 +68,17 @@ def check(text: str, relation: str) -> CheckedQuery:
 
 def run(sandbox: Sandbox, checked: CheckedQuery, *, rows_max: int) -> SandboxAnswer:
     """Run a checked SELECT. Raises `QueryRefused`, `QueryFailed` with line and column, or `QueryTimedOut`."""
+    try:
+        return _run(sandbox, checked, rows_max)
+    except QueryFailed as error:
+        if error.facts.get("sqlstate") != OUT_OF_MEMORY:
+            raise
+        size = MEMORY_GROWTH_MAX // 1024**2
+        message = f"The query needs more than the {size} MB of memory that one may take."
+        raise QueryFailed(message, errors=(FieldError("query", message),), sqlstate=OUT_OF_MEMORY) from None
+
+
+def _run(sandbox: Sandbox, checked: CheckedQuery, rows_max: int) -> SandboxAnswer:
     limits = sandbox.limits
     with read_only(sandbox.url, limits) as session:
         _enter(session, sandbox)
@@ -89,6 +109,12 @@ def _enter(session: Session, sandbox: Sandbox) -> None:
     }
     for name, value in wanted.items():
         session.ask("SELECT pg_catalog.set_config(%s, %s, true)", name, value)
+    session.ask(
+        "SELECT pg_catalog.set_config('temp_file_limit', %s, true)"
+        " WHERE pg_catalog.has_parameter_privilege('temp_file_limit', 'SET')",
+        FILES_MAX,
+    )
+    bound_memory(session.connection, MEMORY_GROWTH_MAX)
     session.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(sandbox.role)))
 
 
