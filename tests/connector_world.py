@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
+
 from conftest import Caller, make_agent, wait_for
+from gristmill.base.config import settings
 from gristmill.base.db import Database
+from gristmill.connectors import runner
+from gristmill.connectors.session import Session
 from s3_server import REGION, S3Server, allow
 
 _names = itertools.count(1)
@@ -66,6 +71,12 @@ class Place:
     def pending(self) -> list[dict[str, Any]]:
         answer = self.caller.get(f"/api/v1/agents/{self.agent}/pending").json()
         return [item for item in answer["data"] if item["resolvedAt"] is None]
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, **values: Any) -> None:
+    """Other settings for the syncs that begin from now on."""
+    other = settings().model_copy(update=values)
+    monkeypatch.setattr(runner, "Session", lambda context, *more: Session(replace(context, settings=other), *more))
 
 
 def rules(database: Database, caller: Caller, agent: int, values: Mapping[str, Any]) -> None:

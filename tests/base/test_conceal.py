@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.base import conceal as conceal_module
-from gristmill.base.conceal import HIDDEN, VALUES_MAX, conceal, forms_of, redact
-from gristmill.base.errors import Error, PluginError
+from gristmill.base.conceal import CUT_CHARS_MIN, HIDDEN, VALUES_MAX, conceal, forms_of, redact, redact_cut
+from gristmill.base.errors import Error, FieldError, PluginError
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,15 @@ def forms(value: str) -> list[str]:
 def test_every_form_is_found(form: str) -> None:
     conceal([CANARY])
     assert redact(f"before {form} after") == f"before {HIDDEN} after"
+
+
+@pytest.mark.parametrize("form", forms(CANARY))
+def test_the_beginning_of_a_value_that_was_cut_off_is_found(form: str) -> None:
+    conceal([CANARY])
+    for kept in range(CUT_CHARS_MIN, len(form) + 1):
+        assert redact_cut(f"before {form[:kept]}") == f"before {HIDDEN}"
+    assert redact_cut(f"before {form} after") == f"before {HIDDEN} after"
+    assert redact_cut("before canary") == "before canary", "so little of it tells nothing"
 
 
 @pytest.mark.parametrize("before", ["", "u", "us", "use", "user:"])
@@ -147,3 +156,10 @@ def test_a_whole_program_prints_none_of_it(log_format: str) -> None:
     assert "canary" not in done.stdout + done.stderr
     assert done.stderr.count("RuntimeError") >= 4
     assert done.stderr.count(HIDDEN) >= 8
+
+
+def test_all_that_an_error_says_is_looked_through() -> None:
+    conceal([CANARY])
+    error = Error(CANARY, errors=(FieldError("config", f"it said {CANARY}"),), fix=f"call {CANARY}", limit=3)
+    assert (error.message, error.errors[0].message) == (HIDDEN, f"it said {HIDDEN}")
+    assert error.facts == {"fix": f"call {HIDDEN}", "limit": 3}

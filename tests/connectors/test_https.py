@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from conftest import Caller
-from connector_world import Place, closes, csv, fates, make_place
-from gristmill.base.config import settings
+from connector_world import Place, closes, csv, fates, limit, make_place
 from gristmill.base.db import Database
 from gristmill.connectors.kinds import https_webhook
-from gristmill.engine import Worker
 from receiver import Receiver
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -66,12 +64,12 @@ def test_a_date_is_enough_to_ask_with(place: Place, receiver: Receiver) -> None:
 
 
 def test_a_packed_answer_is_unpacked_and_capped(
-    place: Place, receiver: Receiver, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    place: Place, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.headers = {"Content-Encoding": "gzip"}
     receiver.file = gzip.compress(csv(7), mtime=0)
     assert place.pull()["manifest_json"][0]["rows"] == 7
-    monkeypatch.setattr(worker, "_settings", settings().model_copy(update={"upload_bytes_max": 100_000}))
+    limit(monkeypatch, upload_bytes_max=100_000)
     receiver.file = gzip.compress(b"a,b\n" + b"1,2\n" * 100_000, mtime=0)
     found = place.pull()
     assert (fates(found), closes(found)) == ({"127.0.0.1/feed.csv": "failed"}, True)

@@ -9,17 +9,14 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from conftest import Caller, wait_for
-from connector_world import Place, closes, csv, fates, make_place, rules, s3_body, user_of
-from gristmill.base.config import settings
+from connector_world import Place, closes, csv, fates, limit, make_place, rules, s3_body, user_of
 from gristmill.base.db import Database
-from gristmill.connectors import jobs, pull
+from gristmill.connectors import duties, pull
 from gristmill.connectors.s3 import client
-from gristmill.engine import Worker
 from s3_server import ODD_KEYS, S3Server, bad_line
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -34,10 +31,6 @@ def place(database: Database, owner: Caller, s3: S3Server, bucket: str) -> Place
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between tries that no test wants to wait for."""
     monkeypatch.setattr(client, "PAUSE_S", 0.002)
-
-
-def limit(worker: Worker, monkeypatch: pytest.MonkeyPatch, **values: Any) -> None:
-    monkeypatch.setattr(worker, "_settings", settings().model_copy(update=values))
 
 
 def contents(place: Place) -> Counter[str]:
@@ -301,9 +294,9 @@ def test_a_file_must_be_of_the_declared_format(database: Database, owner: Caller
 
 
 def test_what_is_over_a_limit_comes_with_the_next_sync_at_once(
-    place: Place, s3: S3Server, bucket: str, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    place: Place, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit(worker, monkeypatch, connector_files_max=3)
+    limit(monkeypatch, connector_files_max=3)
     for number in range(8):
         s3.put(bucket, f"in/{number}.csv", csv(2, str(number)))
     first = place.pull()
@@ -315,16 +308,16 @@ def test_what_is_over_a_limit_comes_with_the_next_sync_at_once(
 
 
 def test_a_file_over_the_limit_is_given_up_and_told(
-    place: Place, s3: S3Server, bucket: str, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    place: Place, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit(worker, monkeypatch, upload_bytes_max=1000)
+    limit(monkeypatch, upload_bytes_max=1000)
     s3.put(bucket, "in/big.csv", csv(1000))
     s3.put(bucket, "in/small.csv", csv(2))
     found = place.pull()
     assert fates(found) == {"in/big.csv": "failed", "in/small.csv": "uploaded"}
     assert [item["kind"] for item in place.pending()] == ["DATA_SOURCE_PULL_FAILED"]
     assert place.pending()[0]["facts"]["objects"][0]["key"] == "in/big.csv"
-    limit(worker, monkeypatch, upload_bytes_max=10**6)
+    limit(monkeypatch, upload_bytes_max=10**6)
     assert fates(place.pull())["in/big.csv"] == "failed", "given up until it changes or somebody asks"
     assert fates(place.pull(retryFailed=True))["in/big.csv"] == "uploaded"
 
@@ -429,7 +422,7 @@ def test_never_two_pulls_at_once(database: Database, owner: Caller, s3: S3Server
             others = list(threads.map(lambda _: owner.post(f"{place.path}/pull").status_code, range(16)))
         assert set(others) == {409}
         with database.system() as tx:
-            jobs.start_scheduled(tx)
+            duties.start_scheduled(tx)
         gate.set()
         assert fates(place.end_of(answer.json()["id"])) == {"in/a.csv": "uploaded"}
     assert len(place.syncs()) == 1

@@ -11,7 +11,7 @@ from conftest import Caller, make_agent, wait_for
 from connector_world import Place, make_place, rules
 from gristmill.base.config import settings
 from gristmill.base.db import Database
-from gristmill.connectors import jobs
+from gristmill.connectors import duties
 from gristmill.connectors.model import jitter_s
 from receiver import Receiver
 
@@ -81,7 +81,7 @@ def test_a_pull_under_way_is_not_begun_again(database: Database, owner: Caller, 
     for _ in range(3):
         make_due(database, place)
         with database.system() as tx:
-            jobs.start_scheduled(tx)
+            duties.start_scheduled(tx)
     place.end_of(sync_id)
     assert [item["cause"] for item in place.syncs()] == ["MANUAL"]
     assert planned(place) > datetime.now(UTC)
@@ -100,7 +100,7 @@ def test_nothing_is_pulled_by_itself_when_the_rule_or_the_status_says_no(
     wait_for(lambda: place.show()["nextRunAt"] is None, "no plan for a paused source")
     sink = make_place(database, owner, body(receiver, role="RESULTS_SINK", scheduleCron="*/30 * * * *", name="Out"))
     with database.system() as tx:
-        jobs.start_scheduled(tx)
+        duties.start_scheduled(tx)
     assert sink.show()["nextRunAt"] is None
 
 

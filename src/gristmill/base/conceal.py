@@ -26,6 +26,10 @@ LINE_CHARS_MIN = 12
 """Shorter lines of a value, such as `}`, are no secret."""
 VALUES_MAX = 4096
 """Values remembered."""
+CUT_CHARS_MIN = 8
+"""Of a value that was cut off, as few characters as these are left out."""
+CUT_CHARS_MAX = 1024
+"""So far from its end a text is looked at for a value that was cut off."""
 
 _lock = threading.Lock()
 _values: OrderedDict[str, tuple[str, ...]] = OrderedDict()
@@ -75,6 +79,16 @@ def redact(text: str) -> str:
         parts += (text[start:place], HIDDEN)
         start = place = place + len(found)
     return "".join((*parts, text[start:])) if parts else text
+
+
+def redact_cut(text: str) -> str:
+    """The same for a text that was cut off somewhere, so that its end may be the beginning of a value."""
+    shown = redact(text)
+    for place in range(max(0, len(shown) - CUT_CHARS_MAX), len(shown) - CUT_CHARS_MIN + 1):
+        forms = _by_head.get(shown[place : place + CHARS_MIN])
+        if forms and any(form.startswith(shown[place:]) for form in forms):
+            return shown[:place] + HIDDEN
+    return shown
 
 
 @lru_cache(maxsize=256)

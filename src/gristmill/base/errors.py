@@ -9,7 +9,7 @@ Messages leave out what `base.conceal` knows to be secret, whatever a foreign se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -78,8 +78,8 @@ class Error(Exception):
     def __init__(self, message: str = "", *, errors: tuple[FieldError, ...] = (), **facts: object) -> None:
         """`facts` are extra members of the problem document, for example `limit` and `size`."""
         self.message = redact(message or (type(self).__doc__ or "").strip().splitlines()[0])
-        self.errors = errors
-        self.facts = facts
+        self.errors = tuple(replace(item, message=redact(item.message)) for item in errors)
+        self.facts = {name: redact(value) if isinstance(value, str) else value for name, value in facts.items()}
         super().__init__(self.message)
 
     @property

@@ -1,10 +1,10 @@
 """Connectors: an agent's own places that inventory comes from and results go to.
 
-A source is pulled on demand, by the schedule, or pushed to; a sink gets the results of completed batches. `jobs` runs
+A source is pulled on demand, by the schedule, or pushed to; a sink gets the results of completed batches. `runner` runs
 the syncs, `triggers` does what an agent's rules say.
 """
 
-from gristmill.connectors import jobs, triggers
+from gristmill.connectors import duties, runner, triggers
 from gristmill.connectors.model import (
     Connector,
     ConnectorBusy,
@@ -34,15 +34,16 @@ __all__ = [
     "approve",
     "create",
     "delete",
+    "duties",
     "get",
     "get_sync",
-    "jobs",
     "list_connectors",
     "list_syncs",
     "ping",
     "prepare",
     "reject",
     "replay",
+    "runner",
     "start_pull",
     "start_push",
     "try_connector",

@@ -38,7 +38,6 @@ from gristmill.connectors.model import (
     plan_pull,
     why_unusual,
 )
-from gristmill.connectors.queue import enqueue_sync
 from gristmill.connectors.remote import Fetched, ObjectGone, RemoteFailed, TooBig, check_size
 from gristmill.connectors.session import Session, SyncLost, in_thread
 from gristmill.connectors.together import together
@@ -311,8 +310,6 @@ class Pull:
     def _hand_over(self, tx: Tx) -> None:
         """This worker drains: another goes on."""
         sync_store.update_waiting(tx, self._session.sync_id, error=None, delay_s=0.0)
-        cause = self._session.row["cause"]
-        enqueue_sync(tx, self._connector.organization_id, self._connector.id, self._session.sync_id, cause)
 
 
 def _unchanged(entry: Entry, etag: str, size: int) -> ManifestLine:

@@ -27,7 +27,6 @@ from gristmill.connectors import service, store, sync_store, syncs
 from gristmill.connectors.closing import announce, forget_old
 from gristmill.connectors.kinds import ConnectorKind, Remote
 from gristmill.connectors.model import PUSH_FAILED, ManifestLine, StoredConnector, line_json
-from gristmill.connectors.queue import enqueue_sync
 from gristmill.connectors.remote import Exchange, Job, Piece, PieceForm, RemoteFailed
 from gristmill.connectors.session import Session, SyncLost, in_thread
 
@@ -195,7 +194,6 @@ class Push:
         """This worker drains: another goes on."""
         session = self._session
         sync_store.update_waiting(tx, session.sync_id, error=None, delay_s=0.0, exchanges=session.exchanges)
-        enqueue_sync(tx, session.organization_id, session.connector_id, session.sync_id, session.row["cause"])
 
     async def _put_off(self, error: RemoteFailed | Error) -> None:
         """Try again later as the rule says; after the last try the push is dead and a person is asked."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from gristmill.base.conceal import redact
+from gristmill.base.conceal import redact, redact_cut
 from gristmill.base.config import Settings
 from gristmill.base.egress import Egress
 from gristmill.base.errors import PluginError
@@ -33,8 +33,8 @@ class RemoteFailed(PluginError):
     ) -> None:
         """`raw` is what the other side said, word for word."""
         super().__init__(message, permanent=permanent, code=code, retry_after_s=retry_after_s)
-        self.raw = redact(raw[:ANSWER_CHARS_MAX])
-        self.fix = fix
+        self.raw = redact_cut(raw[:ANSWER_CHARS_MAX])
+        self.fix = redact_cut(fix)
 
 
 class ObjectGone(RemoteFailed):
@@ -193,8 +193,8 @@ class Exchange:
             "url": redact(self.url),
             "status": self.status,
             "durationMs": self.duration_ms,
-            "answer": redact(self.answer)[:ANSWER_CHARS_MAX],
-            "error": redact(self.error)[:ANSWER_CHARS_MAX],
+            "answer": redact_cut(self.answer[:ANSWER_CHARS_MAX]),
+            "error": redact_cut(self.error[:ANSWER_CHARS_MAX]),
         }
 
 

@@ -15,7 +15,6 @@ from gristmill.base.log import get_log
 from gristmill.connectors import service, store, sync_store
 from gristmill.connectors.kinds import KINDS
 from gristmill.connectors.model import jitter_s
-from gristmill.connectors.queue import enqueue_sync
 
 log = get_log("connectors")
 
@@ -47,11 +46,9 @@ def start_due(tx: Tx, limit: int) -> None:
     for row in store.claim_due(tx, limit):
         rules = agents.read_rules(row["rules"])
         if rules.data_sources.auto_pull_on_schedule:
-            sync_id = uuid7()
-            if sync_store.insert_sync(
-                tx, row["organization_id"], sync_id, row["id"], direction="INBOUND", cause="SCHEDULE"
-            ):
-                enqueue_sync(tx, row["organization_id"], row["id"], sync_id, "SCHEDULE")
+            sync_store.insert_sync(
+                tx, row["organization_id"], uuid7(), row["id"], direction="INBOUND", cause="SCHEDULE"
+            )
         next_run = _next_run(row, tx.now, row["next_run_at"]) if row["cron"] else None
         store.update_plan(tx, row["id"], row["planned_by"], next_run)
 

@@ -13,11 +13,12 @@ from psycopg.types.json import Json
 from gristmill.base.db import Tx
 from gristmill.connectors.model import Cause, Direction, Entry, Moved, Sync, SyncDetail, SyncReceipt, SyncStatus
 
-_COLUMNS: LiteralString = (
+COLUMNS: LiteralString = (
     "id, organization_id, connector_id, direction, cause, status, batch_id, tries, due_at, approved, retry_failed,"
     " listed, uploaded, unchanged, rejected, failed, ignored, deferred, bytes, rows, requests, error, created_at,"
     " started_at, fetched_at, finished_at"
 )
+"""Of a sync, without its manifest."""
 _RECEIPT = tuple(item.name for item in fields(SyncReceipt))
 _ENTRY: LiteralString = (
     "key, etag, size_bytes AS size, version, status, tries, sync_id, sha256, inventory_id, row_count AS rows,"
@@ -53,8 +54,8 @@ def insert_sync(
     """A new sync; False when a pull of this connector is under way, or waits for approval."""
     count = tx.run(
         "INSERT INTO connector_sync (id, organization_id, connector_id, direction, cause, status, batch_id,"
-        " retry_failed, parcel, asked_at) VALUES (%(id)s, %(org)s, %(connector)s, %(direction)s, %(cause)s, 'QUEUED',"
-        " %(batch)s, %(retry)s, %(parcel)s, now())"
+        " retry_failed, parcel) VALUES (%(id)s, %(org)s, %(connector)s, %(direction)s, %(cause)s, 'QUEUED',"
+        " %(batch)s, %(retry)s, %(parcel)s)"
         " ON CONFLICT (connector_id) WHERE direction = 'INBOUND' AND cause <> 'HOOK'"
         " AND status IN ('QUEUED', 'RUNNING', 'HELD') DO NOTHING",
         {
@@ -74,7 +75,7 @@ def insert_sync(
 def find_sync(tx: Tx, organization_id: int, sync_id: UUID, *, lock: bool = False) -> dict[str, Any] | None:
     """A sync by id, without its manifest."""
     return tx.row(
-        "SELECT " + _COLUMNS + ", parcel FROM connector_sync WHERE organization_id = %s AND id = %s"
+        "SELECT " + COLUMNS + ", parcel FROM connector_sync WHERE organization_id = %s AND id = %s"
         + (" FOR UPDATE" if lock else ""),
         (organization_id, sync_id),
     )  # fmt: skip
@@ -83,7 +84,7 @@ def find_sync(tx: Tx, organization_id: int, sync_id: UUID, *, lock: bool = False
 def find_detail(tx: Tx, organization_id: int, sync_id: UUID) -> SyncDetail | None:
     """A sync with its manifest; of one that runs, the lines so far."""
     row = tx.row(
-        "SELECT " + _COLUMNS + ", manifest_json, exchanges FROM connector_sync WHERE organization_id = %s AND id = %s",
+        "SELECT " + COLUMNS + ", manifest_json, exchanges FROM connector_sync WHERE organization_id = %s AND id = %s",
         (organization_id, sync_id),
     )
     if row is None:
@@ -95,7 +96,7 @@ def find_detail(tx: Tx, organization_id: int, sync_id: UUID) -> SyncDetail | Non
 def list_syncs(tx: Tx, organization_id: int, connector_id: int, *, before: UUID | None, limit: int) -> list[Sync]:
     """Syncs of a connector, newest first, without their manifests."""
     rows = tx.rows(
-        "SELECT " + _COLUMNS + " FROM connector_sync WHERE organization_id = %(org)s AND connector_id = %(id)s"
+        "SELECT " + COLUMNS + " FROM connector_sync WHERE organization_id = %(org)s AND connector_id = %(id)s"
         " AND (%(before)s::uuid IS NULL OR id < %(before)s) ORDER BY id DESC LIMIT %(limit)s",
         {"org": organization_id, "id": connector_id, "before": before, "limit": limit},
     )
@@ -105,7 +106,7 @@ def list_syncs(tx: Tx, organization_id: int, connector_id: int, *, before: UUID 
 def find_open_pull(tx: Tx, organization_id: int, connector_id: int) -> dict[str, Any] | None:
     """The pull of a connector that waits, runs, or is held."""
     return tx.row(
-        "SELECT " + _COLUMNS + " FROM connector_sync WHERE organization_id = %s AND connector_id = %s"
+        "SELECT " + COLUMNS + " FROM connector_sync WHERE organization_id = %s AND connector_id = %s"
         " AND direction = 'INBOUND' AND cause <> 'HOOK' AND status IN ('QUEUED', 'RUNNING', 'HELD')",
         (organization_id, connector_id),
     )
@@ -122,17 +123,6 @@ def list_history(tx: Tx, connector_id: int, limit: int) -> list[Moved]:
     return [Moved(row["files"], row["bytes"]) for row in rows]
 
 
-def claim_sync(tx: Tx, sync_id: UUID, worker_id: UUID) -> dict[str, Any] | None:
-    """Begin a sync that waits and is due; None when another worker has it, or nobody should."""
-    return tx.row(
-        "UPDATE connector_sync SET status = 'RUNNING', worker_id = %(worker)s, tries = tries + 1,"
-        " started_at = coalesce(started_at, clock_timestamp()), error = NULL WHERE id = %(id)s AND status = 'QUEUED'"
-        " AND due_at <= clock_timestamp() AND EXISTS (SELECT FROM worker w WHERE w.id = %(worker)s) RETURNING "
-        + _COLUMNS + ", parcel",
-        {"id": sync_id, "worker": worker_id},
-    )  # fmt: skip
-
-
 def lock_running(tx: Tx, sync_id: UUID, worker_id: UUID) -> bool:
     """The fence: whether this worker still has the sync; it keeps it until the transaction ends."""
     found = tx.row(
@@ -147,7 +137,7 @@ def update_waiting(
 ) -> None:
     """Put a running sync back: it goes on, or is tried again, once the delay has passed."""
     tx.run(
-        "UPDATE connector_sync SET status = 'QUEUED', worker_id = NULL, asked_at = NULL, error = %(error)s,"
+        "UPDATE connector_sync SET status = 'QUEUED', worker_id = NULL, error = %(error)s,"
         " due_at = now() + make_interval(secs => %(delay)s), exchanges = %(exchanges)s WHERE id = %(id)s",
         {"id": sync_id, "error": error, "delay": delay_s, "exchanges": Json(list(exchanges))},
     )
@@ -157,7 +147,7 @@ def update_queued(tx: Tx, sync_id: UUID, *, approved: bool = False, retries: boo
     """Let a held or dead sync run; `retries` gives it all its tries again."""
     tx.run(
         "UPDATE connector_sync SET status = 'QUEUED', approved = approved OR %(approved)s, due_at = now(),"
-        " asked_at = now(), finished_at = NULL,"
+        " finished_at = NULL,"
         " manifest_json = CASE WHEN %(approved)s THEN '[]' ELSE manifest_json END,"
         " tries = CASE WHEN %(retries)s THEN 0 ELSE tries END WHERE id = %(id)s",
         {"id": sync_id, "approved": approved, "retries": retries},
@@ -201,25 +191,6 @@ def update_rejected(tx: Tx, sync_id: UUID) -> None:
 def find_exchanges(tx: Tx, sync_id: UUID) -> list[dict[str, Any]]:
     """Requests and answers kept so far."""
     return list(tx.one("SELECT exchanges FROM connector_sync WHERE id = %s", (sync_id,))["exchanges"])
-
-
-def release_syncs_of(tx: Tx, worker_id: UUID) -> int:
-    """Put back what a worker held that is gone (system transaction)."""
-    return tx.run(
-        "UPDATE connector_sync SET status = 'QUEUED', worker_id = NULL, asked_at = NULL, due_at = now()"
-        " WHERE worker_id = %s",
-        (worker_id,),
-    )
-
-
-def claim_due(tx: Tx, again_s: float, limit: int) -> list[dict[str, Any]]:
-    """Syncs that are due and that no worker was asked for in the last seconds (system transaction)."""
-    return tx.rows(
-        "UPDATE connector_sync SET asked_at = now() WHERE id IN (SELECT id FROM connector_sync WHERE status = 'QUEUED'"
-        " AND due_at <= now() AND (asked_at IS NULL OR asked_at < now() - make_interval(secs => %s))"
-        " ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING id, organization_id, connector_id, cause",
-        (again_s, limit),
-    )
 
 
 def delete_old_syncs(tx: Tx, connector_id: int, keep: int) -> list[dict[str, Any]]:

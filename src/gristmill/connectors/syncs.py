@@ -27,7 +27,6 @@ from gristmill.connectors.model import (
     SyncNotFound,
     WrongState,
 )
-from gristmill.connectors.queue import enqueue_sync
 from gristmill.connectors.service import parse_config
 
 
@@ -56,7 +55,6 @@ def start_pull(tx: Tx, connector: StoredConnector, *, cause: Cause, retry_failed
             running["status"] if running else "", "runs"
         )
         raise ConnectorBusy(f"A pull of this connector {state} already.", sync_id=str(running["id"]) if running else "")
-    enqueue_sync(tx, connector.organization_id, connector.id, sync_id, cause)
     return get_sync(tx, connector.organization_id, connector.id, sync_id).sync
 
 
@@ -82,7 +80,6 @@ def queue_push(tx: Tx, organization_id: int, connector_id: int, job_id: UUID, *,
     sync_store.insert_sync(
         tx, organization_id, sync_id, connector_id, direction="OUTBOUND", cause=cause, batch_id=job_id
     )
-    enqueue_sync(tx, organization_id, connector_id, sync_id, cause)
     return get_sync(tx, organization_id, connector_id, sync_id).sync
 
 
@@ -131,9 +128,8 @@ def read_object(key: str, settings: Settings) -> Iterator[bytes]:
 
 def approve(tx: Tx, organization_id: int, sync_id: UUID) -> None:
     """Let a held pull bring what it found. Raises `WrongState`."""
-    row = _claim(tx, organization_id, sync_id, "HELD", "approved")
+    _claim(tx, organization_id, sync_id, "HELD", "approved")
     sync_store.update_queued(tx, sync_id, approved=True)
-    enqueue_sync(tx, organization_id, row["connector_id"], sync_id, row["cause"])
 
 
 def reject(tx: Tx, organization_id: int, sync_id: UUID) -> None:
@@ -152,9 +148,8 @@ def reject(tx: Tx, organization_id: int, sync_id: UUID) -> None:
 
 def replay(tx: Tx, organization_id: int, sync_id: UUID) -> None:
     """Try a dead push again, with the same bytes under the same ids. Raises `WrongState`."""
-    row = _claim(tx, organization_id, sync_id, "DEAD", "replayed")
+    _claim(tx, organization_id, sync_id, "DEAD", "replayed")
     sync_store.update_queued(tx, sync_id, retries=True)
-    enqueue_sync(tx, organization_id, row["connector_id"], sync_id, row["cause"])
 
 
 def _claim(tx: Tx, organization_id: int, sync_id: UUID, status: str, verb: str) -> dict[str, Any]:

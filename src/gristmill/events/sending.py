@@ -11,7 +11,7 @@ from uuid import UUID
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from gristmill.base.conceal import redact
+from gristmill.base.conceal import redact_cut
 from gristmill.base.errors import Error, FieldError, Invalid
 from gristmill.base.fetch import reason
 from gristmill.base.log import get_log
@@ -86,4 +86,4 @@ def outcome_of(event_id: UUID, tries: int, sent: Sent, sent_at: datetime, elapse
 
 
 def _storable(text: str | None, chars_max: int) -> str | None:
-    return None if text is None else redact(text)[:chars_max].replace("\x00", NUL_SHOWN)
+    return None if text is None else redact_cut(text)[:chars_max].replace("\x00", NUL_SHOWN)

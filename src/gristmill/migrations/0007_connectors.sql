@@ -67,7 +67,6 @@ CREATE TABLE connector_sync (
     worker_id        uuid,                          -- the lease: which worker runs it now
     tries            int NOT NULL DEFAULT 0,        -- times that it was begun
     due_at           timestamptz NOT NULL DEFAULT now(), -- it may begin from then on
-    asked_at         timestamptz,                   -- when a worker was last asked for, since it is due
     approved         boolean NOT NULL DEFAULT false, -- a person has seen that it changes much
     retry_failed     boolean NOT NULL DEFAULT false, -- also objects that were given up
     listed           int NOT NULL DEFAULT 0,

@@ -35,7 +35,6 @@ from gristmill.base.signing import (
 )
 from gristmill.connectors import service, store, sync_store
 from gristmill.connectors.model import ConnectorPaused, StoredConnector
-from gristmill.connectors.queue import enqueue_sync
 from gristmill.vault.credentials import DEFAULT_HEADER, VALUES_OF
 
 PACKED = {"gzip": 31, "x-gzip": 31, "deflate": 47}
@@ -125,7 +124,6 @@ def _record(tx: Tx, connector: StoredConnector, sync_id: UUID, parcel: Mapping[s
     if earlier is not None:
         return _again(earlier, message)
     sync_store.insert_sync(tx, organization_id, sync_id, connector.id, direction="INBOUND", cause="HOOK", parcel=parcel)
-    enqueue_sync(tx, organization_id, connector.id, sync_id, "HOOK")
     return Taken(sync_id, is_duplicate=False)
 
 

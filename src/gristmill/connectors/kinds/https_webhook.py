@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from gristmill.base import jsons
+from gristmill.base.conceal import redact
 from gristmill.base.egress import Egress
 from gristmill.base.errors import Error, FieldError, Invalid
 from gristmill.base.fetch import BodyTooLarge, Reply, check_headers, http_session, reason, retry_after_s, stream
@@ -45,6 +46,7 @@ FETCH_PAUSE_S = 1.0
 RETRY_AFTER_S_MAX = 30.0
 SAMPLE_BYTES = 4 * 1024**2
 ANSWER_BYTES_MAX = 4096
+MARK_CHARS_MAX = 1000
 PAGE_ROWS = 1000
 PAGE_BYTES = 1024**2
 """A page of results is closed when it has this many rows or bytes."""
@@ -227,7 +229,7 @@ class _HttpsRemote:
                     await landing.write(chunk)
             except BodyTooLarge as error:
                 raise TooBig(error.message, permanent=True, code="too_large") from None
-            return Fetched(reply.headers.get("ETag", ""), landing.size, reply.headers.get("Last-Modified", ""))
+            return Fetched(_mark(reply, "ETag"), landing.size, _mark(reply, "Last-Modified"))
 
     async def send(self, piece: Piece, data: BinaryIO, before: Piece | None, trail: Trail) -> str:
         """See Remote: every try sends the same bytes under the same `webhook-id`, by which repetitions are told."""
@@ -251,6 +253,12 @@ class _HttpsRemote:
         if failure is not None:
             raise failure
         return f"answered-{status}"
+
+
+def _mark(reply: Reply, name: str) -> str:
+    """A header that tells versions apart; none where it is too long or repeats a secret, for it is kept and shown."""
+    mark = reply.headers.get(name, "")
+    return mark if len(mark) <= MARK_CHARS_MAX and redact(mark) == mark else ""
 
 
 async def _refusal(reply: Reply) -> RemoteFailed:
