@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from x402.mechanisms.evm import EthAccountSigner
 from x402.mechanisms.evm.exact import ExactEvmClientScheme, ExactEvmFacilitatorScheme
 from x402.mechanisms.evm.types import TransactionReceipt
 from x402.schemas import PaymentPayload, PaymentRequirements
+
+sys.setrecursionlimit(1000)  # Python's own; py_ecc, which came with the above, sets 100,000
 
 NETWORK = "eip155:84532"
 CHAIN_ID = 84532

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import csv
 import io
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -400,3 +402,11 @@ def test_the_ledger_comes_whole_as_csv(owner: Caller, make_caller: MakeCaller) -
     assert list(lines[0])[:7] == ["id", "created_at", "kind", "debit", "credit", "amount_usd", "amount_micro_usd"]
     assert [line["key"] for line in lines] == [f"top_up/k{number}" for number in (4, 3, 2, 1, 0)]
     assert {line["note"] for line in lines} == {"'=1+1"}, "spreadsheets don't run it"
+
+
+def test_the_sdk_does_not_lift_the_guard_against_deep_recursion() -> None:
+    code = (
+        "import sys; before = sys.getrecursionlimit(); from gristmill.ledger import payments;"
+        "payments._terms(); assert 'py_ecc' in sys.modules; assert sys.getrecursionlimit() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

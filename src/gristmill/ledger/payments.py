@@ -8,6 +8,7 @@ known how it ended. Asking again is safe, since a nonce is good for one transfer
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -47,6 +48,8 @@ RETRY_S_MAX = 600.0
 IN_HAND_S = 90.0
 """Longer than a settlement may take: until then nobody else asks for the same one."""
 ASK_AFTER_EXPIRY = timedelta(hours=1)
+RECURSION_MAX = sys.getrecursionlimit()
+"""As the process had it. py_ecc, which the SDK brings, sets 100,000, and then deep JSON overruns the stack."""
 RESOLVED = "Resolved by the operator."
 DUE_MAX = 100
 TOPUP_PATH = "/connect?action=topup"
@@ -289,8 +292,11 @@ def _payment(row: Mapping[str, Any]) -> Payment:
 
 def _terms() -> ModuleType:
     """The SDK's side of it. Raises `Conflict` when the extra is not installed."""
+    loaded = "gristmill.ledger.terms" in sys.modules
     try:
         from gristmill.ledger import terms  # noqa: PLC0415 - the SDK takes seconds to import, and is an extra
     except ModuleNotFoundError as error:
         raise Conflict("x402 payments need the extra: pip install 'gristmill[x402]'.") from error
+    if not loaded:
+        sys.setrecursionlimit(RECURSION_MAX)
     return terms
