@@ -3,9 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
-DEMO_ARGS ?= --map website=website_url
+DEMO_ARGS ?= --match examples/libraries-known.csv
 RUN := .venv/bin/
-DEMO_FILE ?= $(firstword $(wildcard examples/*.csv))
+DEMO_FILE ?= examples/libraries-open.csv
 TEST_JOBS ?= 2
 
 .PHONY: help setup demo dev test lint types imports fix check docs bench soak clean debian
@@ -23,10 +23,10 @@ help: ## List the tasks
 
 setup: .venv/.ready ## Make the environment from the lock file
 
-demo: .venv/.ready ## Run the main job on a real file and show its receipt
+demo: .venv/.ready ## Match two real registries and show the receipt
 	@mkdir -p out
-	@echo gristmill run $(DEMO_FILE) --agent clean-contacts --out out/demo.csv $(DEMO_ARGS)
-	@$(RUN)gristmill run $(DEMO_FILE) --agent clean-contacts --out out/demo.csv --data-dir .gristmill/demo $(DEMO_ARGS)
+	@echo gristmill run $(DEMO_FILE) $(DEMO_ARGS) -o out/demo.csv
+	@$(RUN)gristmill run $(DEMO_FILE) $(DEMO_ARGS) -o out/demo.csv --data-dir .gristmill/demo
 	@$(PY) tools/show_table.py out/demo.csv
 
 dev: .venv/.ready ## Start Gristmill on this checkout

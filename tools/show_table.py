@@ -30,10 +30,10 @@ def main(path: Path, rows: int) -> None:
     table = Table(title=f"First {min(rows, len(lines))} of {len(lines)} rows", title_justify="left")
     shown = [*own, facts + 1, *found]
     for index in shown:
-        table.add_column(head[index], no_wrap=True, overflow="ellipsis")
+        table.add_column(head[index], no_wrap=True, overflow="ellipsis", max_width=CHARS)
     for line in lines[:rows]:
         table.add_row(*(line[index] for index in shown))
-    Console(width=max(120, Console().width)).print(table)
+    Console(width=max(124, Console().width)).print(table)
 
 
 def _telling(cells: list[str]) -> bool:
