@@ -35,7 +35,13 @@ TOOLS = ROOT / ".tools"
 REGION = "us-east-1"
 ROOT_KEY = Keys("test", "test")
 READY_S = 60.0
-BUILD_S = 300.0
+STARTS_MAX = 3
+"""Another process may take the port between the look and the start."""
+BUILD_S = 120.0
+NOT_AGAIN_S = 900.0
+"""After a failed build nobody tries for so long: on a machine without a network every test process would wait."""
+QUICK = {"UV_HTTP_TIMEOUT": "15", "UV_HTTP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "15", "PIP_RETRIES": "1"}
+"""Has installers give up soon."""
 PIECE = 64 * 1024
 ODD_KEYS = [
     "a b+c%d&é/ü #?.csv", "../x/./y//z", "a'()!*$@:;=,[]{}|^~`\"<>\\", "tab\tnl\n", "日本/😀", "+", "%2F", "a/",
@@ -57,6 +63,9 @@ def build(name: str = "ministack", requirements: Path = REQUIREMENTS) -> Path:
         stamp = home / "installed.txt"
         if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
             return home / "bin"
+        failed = TOOLS / f"{name}.failed"
+        if failed.exists() and time.time() - failed.stat().st_mtime < NOT_AGAIN_S:
+            raise NoServer(failed.read_text(encoding="utf-8"))
         shutil.rmtree(home, ignore_errors=True)
         uv = shutil.which("uv") or str(TOOLS / "bin" / "uv")
         python = str(home / "bin" / "python")
@@ -68,13 +77,16 @@ def build(name: str = "ministack", requirements: Path = REQUIREMENTS) -> Path:
                 _run([sys.executable, "-m", "venv", str(home)])
                 _run([python, "-m", "pip", "install", "--quiet", "-r", str(requirements)])
         except (subprocess.SubprocessError, OSError) as error:
-            raise NoServer(f"{name} can't be installed (no network?): {error}"[:300]) from error
+            reason = f"{name} can't be installed (no network?): {error}"[:300]
+            failed.write_text(reason, encoding="utf-8")
+            raise NoServer(reason) from error
+        failed.unlink(missing_ok=True)
         stamp.write_text(wanted, encoding="utf-8")
     return home / "bin"
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=BUILD_S)
+    subprocess.run(command, check=True, capture_output=True, timeout=BUILD_S, env={**os.environ, **QUICK})
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,16 @@ class S3Server:
 
     def __init__(self) -> None:
         program = build() / "ministack"
+        self._client = httpx.Client(timeout=60)
+        self._s3 = Signer(ROOT_KEY, REGION)
+        self._iam = Signer(ROOT_KEY, REGION, "iam")
+        for _ in range(STARTS_MAX):
+            if self._start(program):
+                return
+        self._client.close()
+        raise NoServer("the S3 server does not start")
+
+    def _start(self, program: Path) -> bool:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -106,25 +128,20 @@ class S3Server:
         self._process = subprocess.Popen(
             [str(program)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        self._client = httpx.Client(timeout=60)
-        self._s3 = Signer(ROOT_KEY, REGION)
-        self._iam = Signer(ROOT_KEY, REGION, "iam")
-        self._wait()
-
-    def _wait(self) -> None:
         deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
-                if self._ask("GET", "/").status_code == 200:
-                    return
-            if self._process.poll() is not None:
-                break
+                if self._ask("GET", "/").status_code == 200 and self._process.poll() is None:
+                    return True
             time.sleep(0.1)
-        self.stop()
-        raise NoServer("the S3 server does not start")
+        self._end()
+        return False
 
     def stop(self) -> None:
         self._client.close()
+        self._end()
+
+    def _end(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(10)
