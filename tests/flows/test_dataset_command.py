@@ -63,3 +63,21 @@ def test_from_a_file_to_answers(command: Command, tmp_path: Path) -> None:
     assert [(item["id"], item["version"], item["source_count"]) for item in listed] == [(int(number), 2, 4)]
     refused = command("query", number, "SELECT * FROM agent", code=1)
     assert "Error" in refused.stderr
+
+
+def test_what_is_no_record_is_told_and_a_version_is_gone_back_to(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "shops.csv"
+    file.write_text(SHOPS + "1,Haney Furniture,Twice in the file\n")
+    made = command("add", str(file), "--key", "id")
+    number = made.stderr.split("Dataset ", 1)[1].split(":", 1)[0]
+    assert "4 rows = 3 records + 1 duplicates" in made.stdout
+    assert f"gristmill dataset errors {number}" in made.stderr
+    listed = command("errors", number).stdout.splitlines()
+    assert len(listed) == 2
+    assert "Oak tables and chairs made by hand" in listed[1]
+    file.write_text(SHOPS.splitlines()[0] + "\n3,Smith Plumbing,Repairs of leaking pipes and boilers\n")
+    assert "1 rows = 1 records" in command("apply", number, str(file), "--confirm").stdout
+    shown = command("versions", number).stdout.splitlines()
+    assert [line.split("\t")[0] for line in shown] == ["* 2", "  1"]
+    assert "1 records: 0 added, 0 changed, 2 removed; 0 texts embedded" in shown[0]
+    assert f"Dataset {number} is at version 1: 3 records of shops.csv" in command("activate", number, "1").stdout

@@ -16,7 +16,7 @@ LIBRARY = "library"
 """The agent that datasets belong to unless another is named; made on first use."""
 
 app = typer.Typer(
-    help="Datasets: make a file searchable, see what a new file would change, search, count.",
+    help="Datasets: make a file searchable, see what a new file would change, go back, search, count.",
     epilog="Example: `gristmill dataset add shops.csv --key id`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -39,7 +39,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.callback()
 def choose(data_dir: Annotated[Path | None, typer.Option(help="Folder of database and files.")] = None) -> None:
-    """Datasets: make a file searchable, see what a new file would change, search, count."""
+    """Datasets: make a file searchable, see what a new file would change, go back, search, count."""
     if data_dir is not None:
         os.environ["GRISTMILL_DATA_DIR"] = str(data_dir.absolute())
 
@@ -89,6 +89,34 @@ def apply(
     from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
 
     dataset_desk.apply(dataset, file, confirm=confirm, agent=agent)
+
+
+@app.command(epilog="Example: `gristmill dataset errors 1 > errors.csv`")
+def errors(dataset: DatasetId, agent: AgentName = LIBRARY) -> None:
+    """Write the rows that are no records as CSV, each with its line and the reason."""
+    from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
+
+    dataset_desk.write_errors(dataset, agent=agent)
+
+
+@app.command(epilog="Example: `gristmill dataset versions 1`")
+def versions(dataset: DatasetId, agent: AgentName = LIBRARY, as_json: AsJson = False) -> None:
+    """Show the versions that can be gone back to; the one that is searched has a star."""
+    from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
+
+    dataset_desk.show_versions(dataset, agent=agent, as_json=as_json)
+
+
+@app.command(epilog="Example: `gristmill dataset activate 1 2`")
+def activate(
+    dataset: DatasetId,
+    version: Annotated[int, typer.Argument(min=1, help="Number of the version, as `versions` shows it.")],
+    agent: AgentName = LIBRARY,
+) -> None:
+    """Go to another version at once: what is searched, and file, template and key with it."""
+    from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
+
+    dataset_desk.activate(dataset, version, agent=agent)
 
 
 @app.command(epilog="Example: `gristmill dataset search 'fresh bread' --top 5`")

@@ -1,4 +1,4 @@
-"""What `gristmill dataset` does: make a file searchable, show what a new file would change, search, count.
+"""What `gristmill dataset` does: make a file searchable, show what a new file would change, go back, search, count.
 
 It works on this installation without a server: what has to be processed is processed in this command, and the same
 command again goes on where it was killed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -109,8 +109,10 @@ def plan(dataset: int, file: Path, *, agent: str, as_json: bool) -> None:
             files.discard(place.settings, sent)
     if as_json:
         _print_json(asdict(found))
-    else:
-        _print_plan(found)
+        return
+    _print_plan(found)
+    if found.needs_confirmation:
+        typer.secho("So much would be removed that `apply` needs --confirm.", fg="yellow", err=True)
 
 
 def apply(dataset: int, file: Path, *, confirm: bool, agent: str) -> None:
@@ -128,6 +130,38 @@ def apply(dataset: int, file: Path, *, confirm: bool, agent: str) -> None:
             changes = Changes(file=sent)
             service.update(tx, place.scope, dataset, changes, confirmed=confirm, queue=engine.LOCAL_QUEUE)
         _finish(place, dataset)
+
+
+def write_errors(dataset: int, *, agent: str) -> None:
+    """Write the rows that are no records as CSV to standard output."""
+    with _place(agent) as place:
+        with place.database.tx(place.scope.organization_id) as tx:
+            service.get(tx, place.scope, dataset)
+        for part in service.write_errors(place.database, place.scope, dataset):
+            sys.stdout.buffer.write(part)
+
+
+def show_versions(dataset: int, *, agent: str, as_json: bool) -> None:
+    """Show the versions of a dataset, newest first."""
+    with _place(agent) as place, place.database.tx(place.scope.organization_id) as tx:
+        found = service.list_versions(tx, place.scope, dataset)
+    if as_json:
+        _print_json([asdict(item) for item in found])
+        return
+    for item in found:
+        change = item.difference
+        typer.echo(
+            f"{'*' if item.active else ' '} {item.version}\t{item.created_at:%Y-%m-%d %H:%M}\t{item.file_filename}\t"
+            f"{item.receipt.records:,} records: {change.added:,} added, {change.changed:,} changed,"
+            f" {change.removed:,} removed; {item.embedded:,} texts embedded"
+        )
+
+
+def activate(dataset: int, version: int, *, agent: str) -> None:
+    """Go to another version."""
+    with _place(agent) as place, place.database.tx(place.scope.organization_id) as tx:
+        found = service.activate(tx, place.scope, dataset, version)
+    typer.echo(f"Dataset {dataset} is at version {version}: {found.source_count:,} records of {found.file_filename}")
 
 
 def search(question: str, *, top: int, mode: Mode, agent: str, as_json: bool) -> None:
@@ -186,6 +220,12 @@ def _print_plan(found: Plan) -> None:
         f"{found.added:,} added, {found.changed:,} changed, {found.removed:,} removed, {found.unchanged:,} unchanged;"
         f" {found.embeddings_needed:,} texts to embed, about {found.estimate.seconds:,.0f} s"
     )
+    _print_warnings(found.warnings)
+
+
+def _print_warnings(warnings: Sequence[str]) -> None:
+    for text in warnings:
+        typer.secho(f"Note: {text}", fg="yellow", err=True)
 
 
 def _print_json(value: object) -> None:
@@ -209,6 +249,9 @@ def _finish(place: Place, dataset: int) -> None:
             f"{receipt.rows_in:,} rows = {receipt.records:,} records + {receipt.duplicates:,} duplicates"
             f" + {receipt.empties:,} empty + {receipt.failures:,} failed"
         )
+        _print_warnings(found.warnings)
+        if receipt.rows_in > receipt.records or receipt.file.rejects:
+            typer.echo(f"What is no record, and why: gristmill dataset errors {dataset}", err=True)
 
 
 def _watch(place: Place, dataset: int) -> Dataset:
