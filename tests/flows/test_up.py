@@ -21,7 +21,9 @@ from flows.processes import (
     SAMPLES,
     AgentProcess,
     Command,
+    Shell,
     Up,
+    environment,
     free_port,
     is_alive,
     kill,
@@ -61,6 +63,11 @@ def test_greeting_login_second_start_and_a_neighbour(folder: Path) -> None:
         assert second.status_code == 401
         assert "set-cookie" not in second.headers
         assert "used already" in second.text
+
+        code, asked = Shell(folder, environment(folder))("login", "--data-dir", folder / "one")
+        assert code == 0
+        assert asked.stdout.startswith(f"{up.url}/login?token=")
+        assert httpx.get(asked.stdout.strip()).status_code == 303
 
         again = start_up(folder / "one")
         assert again.command.end() == 1

@@ -16,6 +16,7 @@ from gristmill.base.ids import uuid7
 from gristmill.base.money import parse_usd
 from gristmill.doors.process import prepare_database
 from gristmill.doors.shared_postgres import SharedPostgres
+from gristmill.doors.up import running_url
 from gristmill.vault.key_sources.local import add_key, encode, key_file, make_key_file
 from gristmill.vault.keyring import keyring
 from gristmill.vault.seal import new_key
@@ -66,7 +67,8 @@ def print_login() -> None:
         organization_id = default_organization(database)
         with database.tx(organization_id) as tx:
             token = identity.create_login_link(tx, organization_id)
-    typer.echo(f"http://{current.host}:{current.port}/login?token={token}")
+    url = running_url(current.data_dir) or f"http://{current.host}:{current.port}"
+    typer.echo(f"{url}/login?token={token}")
 
 
 def print_key(name: str, scope: str) -> None:

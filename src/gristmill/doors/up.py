@@ -77,6 +77,7 @@ class Supervisor:
         sock = listen(self.settings.host, self.settings.port)
         host, port = sock.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._tell_url()
         if self.settings.database_url is None:
             self._postgres = SharedPostgres(data_dir)
             self.database = self._postgres.start().url
@@ -155,6 +156,13 @@ class Supervisor:
                 f"`gristmill up` runs already on {data_dir}. Stop it, or choose another folder with --data-dir."
             ) from None
 
+    def _tell_url(self) -> None:
+        """For `running_url`: written into the lock file, true as long as it is locked."""
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.write(self.url)
+            self._lock.flush()
+
     def _spawn(self, child: Child) -> None:
         fds = (self._keep[0], self._keep[2]) if child.name == "server" else (self._keep[0],)
         environment = dict(self._environment)
@@ -185,6 +193,18 @@ class Supervisor:
         except Error as error:
             log.error("the database does not start", error=error.message)  # noqa: TRY400 - one line says it
             time.sleep(1.0)
+
+
+def running_url(data_dir: Path) -> str | None:
+    """Where the `gristmill up` of a data folder listens; None when none runs."""
+    try:
+        with (data_dir / LOCK_FILE).open(encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return (data_dir / LOCK_FILE).read_text(encoding="utf-8") or None
+    return None
 
 
 def install_signals(supervisor: Supervisor) -> None:
