@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +62,15 @@ def test_what_the_lead_says_itself_is_confirmed_and_no_match() -> None:
     assert graph(fact("entity", legal_name="Haney Furniture", website="https://haney.example")).matched
     assert graph(fact("phone", e164="+18135550100")).matched
     assert not graph(fact("phone", confidence=0.4, e164="+18135550100")).matched, "too unsure to be paid for"
+
+
+def test_what_another_column_says_is_no_news() -> None:
+    own = Graph(replace(LEAD, search_variants={"Mail": "office@haney.example", "Web": "www.haney.example/"}), "US")
+    site = fact("entity", legal_name=LEAD.company, website="https://haney.example")
+    own.add([fact("email", address="office@haney.example"), site])
+    assert not own.matched
+    own.add([fact("email", address="sales@haney.example")])
+    assert own.matched
     assert not graph(fact("address", street="9 Elm St", zip="15213")).matched, "an address alone is no match"
 
 

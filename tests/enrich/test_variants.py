@@ -56,6 +56,8 @@ def test_what_a_value_takes_the_place_of(column: str, text: str, changed: dict[s
         ("other_phone", "+1 813-555-0101"),
         ("second address", "100 main st"),
         ("e-mail", "jordan@haney.example"),
+        ("url", "https://haney.example/shops"),
+        ("url", "www.haney.example"),
         ("customer no", "48812"),
         ("code", "A-1"),
     ],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gristmill.enrich.model import CORE_FACTS, LISTS, Fact, FactKind, Lead
-from gristmill.enrich.normalise import company_key, email, person, person_key, phones, street_key, zip_key
+from gristmill.enrich.normalise import company_key, email, person, person_key, phones, site_key, street_key, zip_key
 
 CONFIDENCE_MAX = 0.99
 """However many agree: records are wrong together, too."""
@@ -22,7 +22,7 @@ ENTRIES_MAX = 25
 """Most entries of one kind in a result, the surest ones."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
 _SUMMARY_KEYS = {"contacts": "display_name", "phones": "e164", "emails": "address"}
-_NAMES = frozenset({"legal_name"})
+_NAMES = frozenset({"legal_name", "website"})
 
 
 @dataclass(slots=True)
@@ -145,7 +145,12 @@ class Graph:
             return own_name is not None and _same_person(own_name, fact.value)
         if fact.kind == "entity":
             names = {company_key(text) for text in (lead.company, *texts) if text}
-            return set(fact.value) <= _NAMES and company_key(fact.value.get("legal_name", "")) in names
+            sites = {"", *(site_key(text) for text in texts)}
+            return (
+                set(fact.value) <= _NAMES
+                and company_key(fact.value.get("legal_name", "")) in names
+                and site_key(fact.value.get("website", "")) in sites
+            )
         return _same_place({"street": lead.street, "city": lead.city, "zip": lead.zip}, fact.value)
 
     def _summary(self, lists: Mapping[str, list[dict[str, Any]]]) -> str:

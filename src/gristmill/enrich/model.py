@@ -200,7 +200,7 @@ class JobMapping:
 
     fields: dict[str, ColumnUse]
     variants: list[str]
-    """Columns that feed no field and are tried when a first pass finds little."""
+    """Columns that feed no field and are tried when a first pass finds little; what they say is no news."""
     columns: list[str]
     """All columns of the file."""
     chat_label: ChatLabel

@@ -96,6 +96,14 @@ def _phone(number: phonenumbers.PhoneNumber) -> dict[str, str]:
     return value
 
 
+def site_key(text: str) -> str:
+    """A web address as it is compared: host and path, without `https://`, `www.` and a slash at the end."""
+    plain = text.strip().casefold()
+    if not plain or any(char.isspace() for char in plain):
+        return ""
+    return plain.split("://", 1)[-1].removeprefix("www.").rstrip("/")
+
+
 def email(text: str) -> dict[str, str] | None:
     """An e-mail address whose form is valid, as `{address, type}`.
 

@@ -435,13 +435,14 @@ def _view(tx: Tx, organization_id: int, row: dict[str, Any]) -> Job:
     batch = batches.get(tx, organization_id, row["batch_id"])
     file = inventory.get(tx, organization_id, row["inventory_id"]).inventory
     columns = leads.from_json(row["mapping"])
-    copied = ("id", "reason", "message", "pending", "running", "succeeded", "empty", "failed", "skipped", "duplicate",
+    copied = ("id", "message", "pending", "running", "succeeded", "empty", "failed", "skipped", "duplicate",
               "cancelled", "spent_usd", "spent_micro_usd", "held_usd", "price_usd", "budget_usd", "rate_per_s", "eta_s",
               "started_at", "finished_at")  # fmt: skip
     linked = row["token_expires_at"] is None
     return Job(
         **{name: getattr(batch, name) for name in copied},
         status=status_of(batch),
+        reason=None if status_of(batch) == "uploaded" else batch.reason,
         file_name=file.name,
         agent_id=batch.agent_id if linked else None,
         linked=linked,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from gristmill.enrich.model import Lead
 from gristmill.enrich.normalise import address, company_key, email, is_nothing, looks_like_street, phones, zip_key
 
+SITES = ("http://", "https://", "www.")
 LETTERS_MIN = 3
 """A text with fewer letters is a code, and no name."""
 
@@ -15,12 +16,12 @@ LETTERS_MIN = 3
 def variant_leads(lead: Lead, region: str) -> Iterator[tuple[str, Lead]]:
     """(column, lead with that column's value in the place of its phone, street, postal code or company).
 
-    Values that say nothing new, e-mails and codes give none.
+    Values that say nothing new, e-mails, web addresses and codes give none.
     """
     own = {number["e164"] for text in (lead.number1, lead.number2) for number in phones(text, region)}
     names = {company_key(lead.company)}
     for column, text in lead.search_variants.items():
-        if is_nothing(text) or email(text):
+        if is_nothing(text) or email(text) or text.casefold().startswith(SITES):
             continue
         numbers = [number["e164"] for number in phones(text, region)]
         if numbers:
