@@ -34,6 +34,7 @@ class Splitter:
         self.waiting = ""
         """Text from there on."""
         self._enough = 0
+        self._given_up = 0
 
     def feed(self, text: str, *, is_last: bool) -> Iterator[Piece]:
         """The records that are complete now. Raises TooLargeToRead."""
@@ -57,9 +58,10 @@ class Splitter:
             return
         used = False
         while ready:
-            block = split_records(ready, self._grammar, is_last=is_last)
+            block = split_records(ready, self._grammar, is_last=is_last, first_line=self.line, given_up=self._given_up)
             if not block.rows:
                 break
+            self._given_up = block.given_up
             used = True
             yield self._piece(block, ready)
             self.line += block.used

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,9 +26,12 @@ LENIENT_LINES_MAX = 50
 LENIENT_TRIES_MAX = 3
 """Ends tried for such a field: every try reads the record anew."""
 GIVEN_UP_MAX = 20
-"""After so many fields without an end in one block, further ends are not looked for."""
+"""After so many fields without an end, further ends are not looked for ..."""
+LINES_PER_GIVEN_UP = 1_000
+"""... but for one more in so many lines."""
 BLOCK_LINES = 50_000
 """Lines of one block, unless one record has more."""
+_NOT_YET, _TOO_FAR = 0, -1
 _WINDOW_LINES = 512
 """Lines given to the C parser at once after it met a bad one."""
 
@@ -57,8 +61,10 @@ class Block:
     """Lines consumed; the rest waits for more text."""
     malformed: list[int] = field(default_factory=list[int])
     """Indexes of records whose quotes had to be interpreted."""
+    first_line: int = 1
+    """Line of the file on which it starts."""
     given_up: int = 0
-    """Records whose quotes were taken as letters because no end of the field was found."""
+    """Records of the file so far whose quotes were taken as letters because no end of the field was found."""
     rest: str = ""
     """What follows the records."""
 
@@ -76,17 +82,18 @@ class Block:
         return "".join(self.lines[self.starts[index] : end]).rstrip("\r\n")
 
 
-def split_records(text: str, grammar: Grammar, *, is_last: bool) -> Block:
+def split_records(text: str, grammar: Grammar, *, is_last: bool, first_line: int = 1, given_up: int = 0) -> Block:
     r"""The first complete records of `text`, which must end in `\n` unless `is_last`.
 
-    Without any record in the block, the first one does not end in `text`.
+    Without any record in the block, the first one does not end in `text`. `first_line` and `given_up` go on from the
+    block before.
     """
     if not grammar.quote or grammar.quote not in text:
-        return _split_plain(text, grammar)
+        return _split_plain(text, grammar, given_up)
     simple = len(grammar.delimiter) == 1 and grammar.delimiter != " "
     split = _split_quoted if simple and not (grammar.escape and grammar.escape in text) else _split_carefully
     stream = io.StringIO(text, newline="\n")
-    block = Block(lines=list(islice(stream, BLOCK_LINES)))
+    block = Block(lines=list(islice(stream, BLOCK_LINES)), first_line=first_line, given_up=given_up)
     while True:
         at_end = stream.tell() == len(text)
         split(block, grammar, is_last=is_last and at_end)
@@ -97,7 +104,7 @@ def split_records(text: str, grammar: Grammar, *, is_last: bool) -> Block:
     return block
 
 
-def _split_plain(text: str, grammar: Grammar) -> Block:
+def _split_plain(text: str, grammar: Grammar, given_up: int) -> Block:
     lines = text.split("\n", BLOCK_LINES)
     rest = lines.pop() if len(lines) > BLOCK_LINES or not lines[-1] else ""
     if "\r" in text:
@@ -110,7 +117,8 @@ def _split_plain(text: str, grammar: Grammar) -> Block:
     else:
         rows = [line.split(delimiter) for line in lines]
     # `raw` joins lines, so they need no newline here: every record is one line.
-    return Block(rows=rows, starts=range(len(lines)), lines=lines, used=len(lines), rest=rest)
+    count = len(lines)
+    return Block(rows=rows, starts=range(count), lines=lines, used=count, given_up=given_up, rest=rest)
 
 
 def _split_carefully(block: Block, grammar: Grammar, *, is_last: bool) -> None:
@@ -160,7 +168,8 @@ def _c_reader(lines: list[str], grammar: Grammar) -> Any:
 
 def _one_record(block: Block, grammar: Grammar, *, is_last: bool) -> bool:
     """Append the record at `block.used`; False when its end is not in sight yet."""
-    lines_max = LENIENT_LINES_MAX if block.given_up < GIVEN_UP_MAX else 1
+    line = block.first_line + block.used
+    lines_max = LENIENT_LINES_MAX if block.given_up < GIVEN_UP_MAX + line // LINES_PER_GIVEN_UP else 1
     outcome = parse_record(block.lines, block.used, grammar, is_last=is_last, lenient_lines_max=lines_max)
     if outcome is None:
         return False
@@ -194,9 +203,11 @@ def parse_record(
     """
     count, text, tries = 1, lines[start], 0
     while text.count(grammar.quote) <= QUOTES_MAX:
-        cells, is_open, malformed = _parse_text(text, grammar, literal=False)
-        if not is_open:
-            fits = count == 1 or not malformed or (len(cells) == grammar.width and count <= lenient_lines_max)
+        cells, closed, malformed = _parse_text(text, grammar, literal=False)
+        if closed >= 0:
+            is_whole = closed >= len(text.rstrip("\r\n"))
+            count = text.count("\n", 0, closed) + 1  # escaped quotes may have led too far
+            fits = count == 1 or not malformed or (is_whole and len(cells) == grammar.width)
             if fits and malformed and count == 1 and len(cells) != grammar.width:
                 plain, _, _ = _parse_text(text, grammar, literal=True)
                 cells = plain if len(plain) == grammar.width else cells
@@ -204,40 +215,40 @@ def parse_record(
                 return Outcome(cells, count, malformed)
             break
         tries += malformed
-        hopeless = tries > LENIENT_TRIES_MAX or (malformed and count >= lenient_lines_max)
-        if hopeless or len(text) > QUOTED_CHARS_MAX:
+        if tries > LENIENT_TRIES_MAX or len(text) > QUOTED_CHARS_MAX:
             break
-        if start + count >= len(lines):
-            if not is_last:
-                return None
+        lines_max = lenient_lines_max if malformed else sys.maxsize
+        end = _closing_line(lines, start + count, start + lines_max, grammar)
+        if end == _NOT_YET and not is_last:
+            return None
+        if end <= 0:
             break
-        end = _closing_line(lines, start + count, grammar)
-        if malformed:
-            end = min(end, start + lenient_lines_max + 1)
         text += "".join(lines[start + count : end])
         count = end - start
     cells, _, _ = _parse_text(lines[start], grammar, literal=True)
     return Outcome(cells, 1, malformed=True, given_up=True)
 
 
-def _closing_line(lines: list[str], start: int, grammar: Grammar) -> int:
-    """The index behind the next line with an odd number of quotes.
+def _closing_line(lines: list[str], start: int, stop: int, grammar: Grammar) -> int:
+    """The index behind the next line with an odd number of quotes; _NOT_YET or _TOO_FAR without one.
 
-    Well-formed text closes an open field only there, so going straight to it keeps long fields linear.
+    Text closes an open field only there, so going straight to it keeps long fields linear.
     """
     size = 0
     escaped = grammar.escape + grammar.quote
-    for index in range(start, len(lines)):
+    for index in range(start, min(stop, len(lines))):
         line = lines[index]
         size += len(line)
+        if size > QUOTED_CHARS_MAX:
+            return _TOO_FAR
         quotes = line.count(grammar.quote) - (line.count(escaped) if grammar.escape else 0)
-        if quotes % 2 or size > QUOTED_CHARS_MAX:
+        if quotes % 2:
             return index + 1
-    return len(lines)
+    return _TOO_FAR if len(lines) >= stop else _NOT_YET
 
 
-def _parse_text(text: str, grammar: Grammar, *, literal: bool) -> tuple[list[str], bool, bool]:
-    """(cells, whether a quote is still open at the end, whether quotes were malformed)."""
+def _parse_text(text: str, grammar: Grammar, *, literal: bool) -> tuple[list[str], int, bool]:
+    """(cells of the record, where it ends or -1 when a quote is still open, whether quotes were malformed)."""
     text = text.rstrip("\r\n")
     cells: list[str] = []
     malformed = False
@@ -252,24 +263,26 @@ def _parse_text(text: str, grammar: Grammar, *, literal: bool) -> tuple[list[str
                 malformed = malformed or stray
                 cells.append(cell)
                 position = end
-                if position >= len(text):
-                    return cells, False, malformed
+                if position >= len(text) or text[position] in "\r\n":
+                    return cells, position, malformed
                 position += len(delimiter)
                 continue
             if not literal:
-                return cells, True, malformed or stray
+                return cells, -1, malformed or stray
             malformed = True
         end = text.find(delimiter, position)
-        if end < 0:
-            if not (delimiter == " " and position >= len(text) and cells):
-                cells.append(text[position:])
-            return cells, False, malformed
+        newline = text.find("\n", position, end if end >= 0 else len(text))
+        if end < 0 or newline >= 0:
+            stop = newline if newline >= 0 else len(text)
+            if not (delimiter == " " and position >= stop and cells):
+                cells.append(text[position:stop].rstrip("\r") if newline >= 0 else text[position:])
+            return cells, stop, malformed
         cells.append(text[position:end])
         position = end + len(delimiter)
 
 
 def _quoted(text: str, start: int, grammar: Grammar) -> tuple[str, int, bool]:
-    """(cell, index of the delimiter or end behind it or -1 when it stays open, stray quotes inside)."""
+    """(cell, index of the delimiter, newline or end behind it or -1 when it stays open, stray quotes inside)."""
     parts: list[str] = []
     stray, quote, delimiter, escape = False, grammar.quote, grammar.delimiter, grammar.escape
     begin = search = start + 1
@@ -288,7 +301,7 @@ def _quoted(text: str, start: int, grammar: Grammar) -> tuple[str, int, bool]:
         end = at + 1
         while delimiter != " " and text.startswith(" ", end):
             end += 1
-        if end >= len(text) or text.startswith(delimiter, end):
+        if end >= len(text) or text.startswith((delimiter, "\n", "\r\n"), end):
             parts.append(text[begin:at])
             return "".join(parts), end, stray
         stray = True
