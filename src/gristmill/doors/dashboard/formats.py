@@ -112,12 +112,13 @@ def moment(value: str | datetime | None) -> datetime | None:
 
 
 def size(size_bytes: int) -> str:
-    """`412 KB`."""
+    """`412 KB`, `5 MB`, `1.5 GB`."""
     if size_bytes < _KIB:
         return f"{size_bytes} B"
     if size_bytes < _KIB**2:
         return f"{size_bytes / _KIB:.0f} KB"
-    return f"{size_bytes / _KIB**2:.1f} MB"
+    value, unit = (size_bytes / _KIB**2, "MB") if size_bytes < _KIB**3 else (size_bytes / _KIB**3, "GB")
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def plain(value: Any) -> str:
