@@ -23,14 +23,14 @@ import pytest
 from flows.processes import Api, Up, VendorProcess, kill, running_up, vendor_process, wait_for
 
 SOAK = os.environ.get("GRISTMILL_SOAK") == "1"
-ROWS = 5_000 if SOAK else 700
+ROWS = 5_000 if SOAK else 480
 ROUNDS = 3 if SOAK else 1
 TWICE = 40
 """Leads at the end of the file that are at its start, too."""
 LATENCY_MS = 150
 CONCURRENCY = 10
 PRICE, COST = 50_000, 30_000
-FIRST_USD, THEN_USD = 12, 1000
+FIRST_USD, THEN_USD = 10, 1000
 PATIENCE_S = 60.0
 TAKEOVER_S_MAX = 30.0
 PATH = "/batch/enrich"
