@@ -24,6 +24,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Blocks of a kilobyte; the list has for each that was tried whether Arrow parsed it."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(source, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(blocks, "TOP_BYTES", 500)
     monkeypatch.setattr(blocks, "HELD_BACK", 3)
     used: list[bool] = []
     parse = blocks._Blocks.parse

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +30,14 @@ from gristmill.tables.table import Log
 
 pc: Any = pyarrow.compute
 """Its functions are made when it is loaded, so type checkers do not know them."""
-BLOCK_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
 """Parsed at once."""
+TOP_BYTES = 64 * 1024
+"""Read the careful way at once while the header is not reached."""
 PARSE_BYTES = 1024 * 1024
 """What one thread of Arrow's parses at a time."""
+STRETCH_BYTES = 128 * 1024
+"""Looked at for newlines and quotes at a time."""
 HELD_BACK = 2 * FOOTER_RECORDS_MAX
 """Filled lines that wait for the careful way, which finds footers at the end."""
 HELD_BYTES_MAX = 1024 * 1024
@@ -41,7 +45,7 @@ HELD_BYTES_MAX = 1024 * 1024
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
 # A guard of `formulas`, in UTF-8; characters beyond ASCII behind the apostrophe are left to the careful way.
-_GUARD = re.compile(rb"(?<![A-Za-z0-9])'[\s\0']*[=+\-@\t\r\n\0\xc2\xe2\xe3\xef]")
+_GUARD = re.compile(rb"'(?<![A-Za-z0-9]')[\s\0']*[=+\-@\t\r\n\0\xc2\xe2\xe3\xef]")
 
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 Places = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -80,39 +84,55 @@ class _Blocks:
         self.is_simple = _is_simple(dialect) and bool(columns)
 
     def read(self, chunks: Iterator[bytes]) -> Iterator[pa.RecordBatch]:
-        waiting = b""
+        waiting: list[bytes] = []
+        size = 0
         for chunk in chunks:
-            waiting += chunk
-            if len(waiting) < BLOCK_BYTES:
-                continue
-            plain = self.judge(waiting)
-            parsed = self.parse(waiting, plain) if plain else None
-            if plain and parsed is not None:
-                yield from self.take(parsed, plain)
-                waiting = waiting[plain.end :]
-            else:
-                cut = waiting.rfind(b"\n") + 1 or len(waiting)
-                yield from self.read_carefully(waiting[:cut], is_last=False)
-                waiting = waiting[cut:]
-        yield from self.read_carefully(waiting, is_last=True)
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= (TOP_BYTES if self.top_is_due() else BLOCK_BYTES):
+                block = b"".join(waiting)
+                used = yield from self.read_block(block)
+                waiting = [block[used:]]
+                size = len(block) - used
+        rest = b"".join(waiting)
+        plain = self.judge(rest)
+        parsed = self.parse(rest, plain) if plain else None
+        if plain and parsed is not None:
+            yield from self.take(parsed, plain)
+            rest = rest[plain.end :]
+        yield from self.read_carefully(rest, is_last=True)
         yield from self.batch(self.fitting.finish())
+
+    def read_block(self, block: bytes) -> Generator[pa.RecordBatch, None, int]:
+        """The rows of its records, one way or the other; answers how many bytes those have."""
+        plain = self.judge(block)
+        parsed = self.parse(block, plain) if plain else None
+        if plain and parsed is not None:
+            yield from self.take(parsed, plain)
+            return plain.end
+        cut = block.rfind(b"\n", 0, TOP_BYTES if self.top_is_due() else None) + 1
+        cut = cut or block.rfind(b"\n") + 1 or len(block)
+        yield from self.read_carefully(block[:cut], is_last=False)
+        return cut
+
+    def top_is_due(self) -> bool:
+        """Whether what is above the rows was not read to its end."""
+        return bool(self.fitting.skip or self.fitting.header_due)
 
     def judge(self, block: bytes) -> Plain | None:
         """What is to be parsed of a block that starts with a record; None when that is for the careful way."""
-        top_is_due = self.fitting.skip or self.fitting.header_due or self.splitter.waiting
+        is_amid = self.top_is_due() or self.splitter.waiting
         # Arrow drops a byte order mark at the start of what it is given, and takes a carriage return for a newline.
-        if not self.is_simple or top_is_due or b"\0" in block or block.startswith(codecs.BOM_UTF8):
+        if not self.is_simple or is_amid or b"\0" in block or block.startswith(codecs.BOM_UTF8):
             return None
         if self.dialect.guarded and b"'" in block and _GUARD.search(block):
             return None
         data = np.frombuffer(block[: block.rfind(b"\n") + 1], np.uint8)
         if b"\r" in block and _has_lone_returns(data):
             return None
-        newlines = np.flatnonzero(data == _NEWLINE)
-        ends, quotes = newlines, np.zeros(0, np.int64)
-        if self.dialect.quote and (mark := ord(self.dialect.quote)) in block:
-            quotes = np.flatnonzero(data == mark)
-            ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+        quote = self.dialect.quote.encode()
+        newlines, quotes = _places(data, quote[0] if quote and quote in block else 0)
+        ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0] if quotes.size else newlines
         ends = ends[: len(ends) - _held_back(ends, block, self.blanks)]
         if not ends.size:
             return None
@@ -169,8 +189,7 @@ class _Blocks:
         self.log.blank += plain.records - table.num_rows
         self.splitter.line += plain.lines
         self.log.physical_lines = self.splitter.line - 1
-        columns = [column.combine_chunks() for column in table.columns]
-        yield pa.RecordBatch.from_arrays([_whole(column) for column in columns], schema=self.schema)
+        yield from pa.Table.from_arrays(table.columns, schema=self.schema).to_batches()
 
     def read_carefully(self, data: bytes, *, is_last: bool) -> Iterator[pa.RecordBatch]:
         text = self.decoder.decode(data, final=is_last)
@@ -195,6 +214,23 @@ def _is_simple(dialect: Dialect) -> bool:
         and not dialect.skip_initial_space
         and dialect.newline != "\r"
     )
+
+
+def _places(data: Bytes, quote: int) -> tuple[Places, Places]:
+    """Where the newlines and the quotes are; without a quote, 0, where the newlines are.
+
+    A stretch at a time, so that what lies in between stays in the processor's cache.
+    """
+    found: list[Places] = []
+    for start in range(0, len(data), STRETCH_BYTES):
+        part = data[start : start + STRETCH_BYTES]
+        is_mark = part == _NEWLINE
+        if quote:
+            is_mark |= part == quote
+        found.append(np.flatnonzero(is_mark) + start)
+    marks = np.concatenate(found) if found else np.zeros(0, np.int64)
+    is_newline = data[marks] == _NEWLINE
+    return marks[is_newline], marks[~is_newline]
 
 
 def _has_lone_returns(data: Bytes) -> bool:
@@ -225,8 +261,3 @@ def _blank_rows(table: pa.Table) -> Any:
         if not pc.any(mask).as_py():
             return None
     return mask
-
-
-def _whole(column: Any) -> Any:
-    """One array for a column, which Arrow may give in several."""
-    return column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)

@@ -10,7 +10,8 @@ _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 _BLANKS = "\\s\u00a0\ufeff\0"
 _FORMULA = re.compile(f"[{_BLANKS}]*[{_SIGNS}]|[\t\r\n\0]|'[{_BLANKS}]*'*[{_SIGNS}\t\r\n\0]")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?|\+(?=(?:\D*\d){7})[\d ().-]{7,30}")
-_GUARDED = re.compile(f"(?<![A-Za-z0-9])'[{_BLANKS}]*'*[{_SIGNS}\t\r\n\0]")
+# The apostrophe comes first, so that only apostrophes are looked at.
+_GUARDED = re.compile(f"'(?<![A-Za-z0-9]')[{_BLANKS}]*'*[{_SIGNS}\t\r\n\0]")
 _HARMLESS_STARTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _QUOTED_SHARE_MAX = 0.5
 
