@@ -6,8 +6,6 @@ and row-level security keeps them apart. Tests about processes that come and go 
 
 from __future__ import annotations
 
-import atexit
-import os
 import shutil
 import tempfile
 import threading
@@ -18,19 +16,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-os.environ["GRISTMILL_EGRESS_ALLOW"] = "loopback"
-os.environ["GRISTMILL_PYTHON_AGENTS"] = "sample_agents"
-os.environ["GRISTMILL_DATA_DIR"] = tempfile.mkdtemp(prefix="gm-data-")
-os.environ["GRISTMILL_MASTER_KEY"] = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-os.environ.setdefault("GRISTMILL_LEASE_TIMEOUT_S", "4")
-os.environ.setdefault("GRISTMILL_HEARTBEAT_S", "0.5")
-
 import httpx
 import psycopg
 import pytest
 import uvicorn
 from psycopg import sql
 
+import session_env  # noqa: F401 - it sets the environment
 from agent_server import AgentServer
 from gristmill import engine, identity, ledger
 from gristmill.agents import Agent
@@ -42,8 +34,6 @@ from gristmill.base.migrate import migrate
 from gristmill.engine.postgres import EmbeddedPostgres
 from receiver import Receiver
 from s3_server import NoServer, S3Server
-
-atexit.register(shutil.rmtree, os.environ["GRISTMILL_DATA_DIR"], ignore_errors=True)
 
 WAIT_S = 30.0
 LOOK_S = 0.02

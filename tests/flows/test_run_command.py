@@ -149,7 +149,7 @@ def test_agent_files_and_then_the_saved_name(quick: Shell, endpoint: AgentProces
         (["leads.csv", "--agent", "clean-contacts", "--map", "email"], 2, ["FIELD=COLUMN"]),
         (["leads.csv", "--agent", "nobody-knows"], 1, ["no agent `nobody-knows`", "clean-contacts"]),
         (["nowhere.csv", "--agent", "clean-contacts"], 2, ["nowhere.csv"]),
-        (["leads.csv", "--agent", "mine:size", "-o", "out.pdf"], 2, [".csv or .jsonl"]),
+        (["leads.csv", "--agent", "mine:size", "-o", "out.pdf"], 2, [".csv", ".jsonl"]),
         (["leads.csv", "--agent", "mine:sise"], 1, ["no function `sise`"]),
         (["leads.csv", "--agent", "wrong.yaml"], 2, ["wrong.yaml", "runtyme"]),
         (["leads.csv", "--agent", "mine:size", "--budget", "ten"], 2, ["--budget"]),

@@ -134,7 +134,7 @@ def test_a_busy_server_is_asked_again_when_it_says(server: EmbeddingServer, monk
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(openai.asyncio, "sleep", sleep)
+    monkeypatch.setattr(openai, "sleep", sleep)
     server.faults = [(429, {"Retry-After": "7"}, {}), (503, {}, {}), (500, {}, {})]
     assert embed("openai", config("openai", server), ["a"]).shape == (1, DIMENSIONS)
     assert waits == [7.0, 2.0, 4.0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import sleep
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ class _Caller:
                     if error.permanent or attempt == ATTEMPTS_MAX:
                         raise
                     wait_s = error.retry_after_s
-                    await asyncio.sleep(min(BACKOFF_S * 2 ** (attempt - 1) if wait_s is None else wait_s, WAIT_S_MAX))
+                    await sleep(min(BACKOFF_S * 2 ** (attempt - 1) if wait_s is None else wait_s, WAIT_S_MAX))
         raise AssertionError("every attempt returns or raises")
 
     async def _post(self, body: dict[str, Any]) -> bytes:
