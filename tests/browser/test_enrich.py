@@ -13,8 +13,10 @@ import pytest
 
 from browser.chrome import Chrome, find_chromium
 from conftest import Caller, fund, wait_for
+from enrich.conftest import lead_agent
 from gristmill import identity
 from gristmill.base.db import Database
+from lead_vendor import Vendor, record
 
 PROGRAM = find_chromium()
 pytestmark = [
@@ -57,9 +59,22 @@ def choose(chrome: Chrome, text: str) -> None:
     )
 
 
+@pytest.fixture
+def vendor() -> Iterator[Vendor]:
+    running = Vendor().start()
+    running.records["Haney Furniture Co"] = [
+        record("Haney Furniture Co", city="Pittsburgh", zip="15213", phone="(813) 555-0188",
+               email="office@haney.example", people=[{"name": "Jordan Haney", "role": "Owner"}])
+    ]  # fmt: skip
+    yield running
+    running.stop()
+
+
 def test_from_an_anonymous_upload_to_the_end(
-    database: Database, owner: Caller, base_url: str, chrome: Chrome, worker: object
+    database: Database, owner: Caller, base_url: str, chrome: Chrome, worker: object, vendor: Vendor
 ) -> None:
+    passes = [{"provider": "http", "config": vendor.config()}]
+    lead_agent(database, owner.organization_id, passes, name="Lead enricher", price_micro_usd=50_000)
     chrome.call("Network.clearBrowserCookies")
     chrome.look_like(width=1440, theme="light")
     chrome.open(f"{base_url}/batch")
@@ -88,12 +103,15 @@ def test_from_an_anonymous_upload_to_the_end(
     click(chrome, "Start")
     wait_for(lambda: "Completed" in shown(chrome), "the end of the job")
     wait_for(lambda: "2 of 2 rows" in shown(chrome), "the count")
+    rows = "document.getElementById('rows').innerText"
+    wait_for(lambda: all(chrome.evaluate(rows).count(word) == 1 for word in ("Matched", "Empty")), "the leads' states")
+    click(chrome, "Haney Furniture Co \u00b7 Pittsburgh, PA")
+    wait_for(lambda: "Match, " in shown(chrome), "the trace of a lead")
     text = chrome.evaluate("document.documentElement.outerHTML")
-    for secret in ("upload_token", "654-7732", "555-0100"):
-        assert secret not in text
-    wait_for(
-        lambda: chrome.evaluate("document.getElementById('rows').innerText").count("Empty") == 2, "the leads' states"
-    )
+    assert "4 facts" in text
+    found = ("555-0188", "5550188", "office@haney", "Jordan", "+1813")
+    for secret in ("upload_token", "654-7732", "555-0100", *found):
+        assert secret not in text, "counts only"
     assert [text for text in chrome.complaints if "402 (Payment Required)" not in text] == []
     if SHOTS:
         chrome.screenshot(Path(SHOTS) / "enrich-job.png", whole=True)

@@ -78,3 +78,28 @@ def add_dataset(caller: Caller, agent_id: int, data: bytes, template: str, *, ti
 
     wait_for(done, "the dataset", 60)
     return dataset
+
+
+def ledger_sums(database: Database, organization_id: int, batch_id: str) -> dict[str, int]:
+    with database.tx(organization_id) as tx:
+        rows = tx.rows(
+            "SELECT kind, sum(amount_micro_usd)::bigint AS n FROM ledger_entry WHERE batch_id = %s GROUP BY kind",
+            (batch_id,),
+        )
+    return {row["kind"]: row["n"] for row in rows}
+
+
+def check_money(
+    database: Database, owner: Caller, job_id: str, lines: list[dict[str, str]], spent: int, *, price: int, funded: int
+) -> None:
+    """Download, receipts, job, ledger and balance say the same, to the micro-dollar."""
+    charged = sum(round(float(line["enrich_spent_usd"]) * 10**6) for line in lines)
+    paths = (f"{BASE}/{job_id}/rows/{line['row_index']}" for line in lines)
+    receipts = [owner.get(path).json()["receipt"] for path in paths]
+    sums = ledger_sums(database, owner.organization_id, job_id)
+    assert charged == spent == sums["settle"] == sum(item["charged_micro_usd"] for item in receipts)
+    assert sums["hold"] == sums["settle"] + sums.get("release", 0)
+    assert charged == price * sum(line["enrich_status"] == "succeeded" for line in lines)
+    after = owner.get("/api/v1/agents/balance").json()
+    assert (after["held_micro_usd"], after["available_micro_usd"]) == (0, funded - charged)
+    assert {line["enrich_spent_usd"] for line in lines if line["enrich_status"] == "duplicate"} <= {"0.000000"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from conftest import Caller, fund
-from enrich.conftest import BASE, add_dataset, await_job, lead_agent, upload
+from enrich.conftest import BASE, add_dataset, await_job, check_money, lead_agent, upload
 from gristmill.base.db import Database
 
 BREWERIES = Path(__file__).parents[2] / "examples" / "breweries-queensland.csv"
@@ -27,15 +27,6 @@ def leads_of(text: str) -> bytes:
         writer.writerow([f"A-{number:04d}", row["name"], row["address_1"], row["city"], row["state_province"],
                          row["postal_code"]])  # fmt: skip
     return out.getvalue().encode()
-
-
-def ledger_sums(database: Database, organization_id: int, batch_id: str) -> dict[str, int]:
-    with database.tx(organization_id) as tx:
-        rows = tx.rows(
-            "SELECT kind, sum(amount_micro_usd)::bigint AS n FROM ledger_entry WHERE batch_id = %s GROUP BY kind",
-            (batch_id,),
-        )
-    return {row["kind"]: row["n"] for row in rows}
 
 
 def test_from_an_upload_without_a_key_to_the_download(
@@ -80,7 +71,7 @@ def test_from_an_upload_without_a_key_to_the_download(
 
     lines = list(csv.DictReader(io.StringIO(owner.get(f"{path}/download.csv").text)))
     check_lines(lines, registry)
-    check_money(database, owner, made["id"], lines, done["spent_micro_usd"])
+    check_money(database, owner, made["id"], lines, done["spent_micro_usd"], price=PRICE, funded=70_000_000)
     preview = owner.get(f"{path}/preview").json()
     assert preview["matched"] == done["succeeded"]
     assert preview["phones"] > 0
@@ -99,20 +90,6 @@ def check_lines(lines: list[dict[str, str]], registry: list[dict[str, str]]) -> 
     with_phone = [known for known in registry if known["phone"]]
     found = [line for line in lines if line.get("phones.0.e164")]
     assert len(found) >= 0.95 * len(with_phone)
-
-
-def check_money(database: Database, owner: Caller, job_id: str, lines: list[dict[str, str]], spent: int) -> None:
-    """Download, receipts, job, ledger and balance say the same, to the micro-dollar."""
-    charged = sum(round(float(line["enrich_spent_usd"]) * 10**6) for line in lines)
-    paths = (f"{BASE}/{job_id}/rows/{line['row_index']}" for line in lines)
-    receipts = [owner.get(path).json()["receipt"] for path in paths]
-    sums = ledger_sums(database, owner.organization_id, job_id)
-    assert charged == spent == sums["settle"] == sum(item["charged_micro_usd"] for item in receipts)
-    assert sums["hold"] == sums["settle"] + sums.get("release", 0)
-    assert charged == PRICE * sum(line["enrich_status"] == "succeeded" for line in lines)
-    after = owner.get("/api/v1/agents/balance").json()
-    assert (after["held_micro_usd"], after["available_micro_usd"]) == (0, 70_000_000 - charged)
-    assert {line["enrich_spent_usd"] for line in lines if line["enrich_status"] == "duplicate"} <= {"0.000000"}
 
 
 def test_the_uploaded_layout_comes_back_with_the_results(database: Database, worker: object, owner: Caller) -> None:
