@@ -43,6 +43,8 @@ EMPTY_PAGES_MAX = 50
 """Pages of a listing in a row without an object, from a server that never comes to an end."""
 CHUNK_BYTES = 256 * 1024
 PAGE_KEYS = 1000
+READ_HERE_BYTES_MAX = 1024**2
+"""A listing that is larger is read in a thread: none may hold up the loop."""
 RANGES_IN_MEMORY = 8
 """Of all large objects that one client reads at a time."""
 ETAG_MD5_CHARS = 32
@@ -178,7 +180,9 @@ class S3Client:
             query.append(("continuation-token", token))
         reply = await self._ask("GET", "", query)
         try:
-            return read_list(reply.body)
+            if len(reply.body) <= READ_HERE_BYTES_MAX:
+                return read_list(reply.body)
+            return await asyncio.to_thread(read_list, reply.body)
         except BadDocument as error:
             raise S3Error(
                 reply.status, "BadListing", f"the listing can't be read: {error}", permanent=True,

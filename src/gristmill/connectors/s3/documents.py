@@ -9,7 +9,10 @@ from urllib.parse import unquote_plus
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-DOCUMENT_BYTES_MAX = 16 * 1024**2
+DOCUMENT_BYTES_MAX = 8 * 1024**2
+"""A thousand of the longest keys, each character escaped, are about half of it."""
+ENTRIES_MAX = 10_000
+"""Of one page; S3 sends a thousand."""
 DEPTH_MAX = 8
 KEY_CHARS_MAX = 1024
 """S3 takes as many bytes."""
@@ -62,6 +65,8 @@ def read_list(data: bytes) -> ListPage:
     def keep(path: tuple[str, ...], text: str) -> None:
         nonlocal entry
         if path[1:] == ("Contents",):
+            if len(entries) >= ENTRIES_MAX:
+                raise BadDocument(f"more than {ENTRIES_MAX} objects in one page")
             entries.append(entry)
             entry = {}
         elif path[1:2] == ("Contents",):

@@ -110,8 +110,9 @@ async def _read_range(
             async with client.get(version.key, if_match=version.etag, first=offset, last=until) as (head, chunks):
                 _check_same(head, version)
                 async for chunk in chunks:
-                    await put(chunk)
                     offset += len(chunk)
+                    _check_not_more(offset - last - 1)
+                    await put(chunk)
             _check_complete(last + 1 - offset)
         except S3Error as error:
             attempt = 1 if offset > started else attempt + 1
@@ -131,3 +132,9 @@ def _check_same(head: Head, version: Version) -> None:
 def _check_complete(missing: int) -> None:
     if missing:
         raise S3Error(0, "unreachable", f"{missing} bytes are missing", permanent=False)
+
+
+def _check_not_more(extra: int) -> None:
+    """What was not asked for would end in memory, as long as it comes."""
+    if extra > 0:
+        raise S3Error(HTTPStatus.OK, "BadAnswer", "more bytes came than were asked for", permanent=True)
