@@ -63,6 +63,7 @@ bench: .venv/.ready ## Measure speed beside its peers; prints tables
 	$(PY) bench/events.py
 	$(PY) bench/gotemplate.py
 	$(PY) bench/mapping.py
+	$(PY) bench/enrich.py
 
 soak: .venv/.ready ## Long tests: a million rows, 20,000 rows under kill -9
 	$(PY) bench/memory.py

@@ -1,6 +1,6 @@
 """A vendor of company data for bench/enrich.py: answers after a while, and asks for less when too many ask at once.
 
-python bench/bench_vendor.py PORT LATENCY_MS IN_FLIGHT_MAX      0: everybody is served
+python bench/bench_vendor.py PORT LATENCY_MS IN_FLIGHT_MAX      0: everybody is served, as after POST /serve_all
 """
 
 from __future__ import annotations
@@ -37,8 +37,15 @@ def serve(port: int, latency_s: float, in_flight_max: int) -> None:
         del request
         return web.json_response({"refused": refused, "answered": answered})
 
+    async def serve_all(request: web.Request) -> web.Response:
+        nonlocal in_flight_max
+        del request
+        in_flight_max = 0
+        return web.json_response({})
+
     app = web.Application()
     app.router.add_get("/find", find)
+    app.router.add_post("/serve_all", serve_all)
     app.router.add_get("/counts", counts)
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=lambda *_: None)
 

@@ -4,7 +4,8 @@
   processes, against the ideal of leads in flight / 50 ms, and against a bare loop of requests to the same vendor at the
   same time of day, since a busy machine keeps neither from being late; then the same leads again, all remembered;
 - 429: the vendor serves at most half of the leads in flight and answers 429 with Retry-After to the others: every lead
-  must end well, and the rate is compared with what the vendor would serve;
+  must end well, and the rate is compared with what the vendor would serve; then once more with a vendor that serves
+  everybody from the middle on, with a plot of how many leads the engine allows in flight;
 - quality: leads and registries of enrich_quality.py, each registry a dataset of the agent: precision, recall and
   calibration of what was hidden from the leads, with search variants and without.
 
@@ -19,7 +20,8 @@ import asyncio
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -44,6 +46,7 @@ from harness import (
 
 LATENCY_MS = 50
 GOAL = 0.8
+PLOT_COLUMNS, PLOT_LINES = 72, 8
 
 
 class Vendor:
@@ -67,6 +70,10 @@ class Vendor:
 
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/counts") as answer:
             return json.load(answer)
+
+    def serve_all(self) -> None:
+        """Refuse nobody from now on."""
+        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/serve_all", data=b"").close()
 
     def agent(self, in_flight: int) -> dict[str, Any]:
         """A lead enricher that asks it."""
@@ -105,8 +112,12 @@ class Runs:
         self._admin = psycopg.connect(cluster.url, autocommit=True)
         self._agents: dict[str, Any] = {}
 
-    def run(self, values: dict[str, Any], count: int) -> tuple[float, float, dict[str, int]]:
-        """(seconds from the first claim to the end, processor seconds, counts) of a batch."""
+    def run(
+        self, values: dict[str, Any], count: int, look: Callable[[psycopg.Connection, Any], None] = lambda *_: None
+    ) -> tuple[float, float, dict[str, int]]:
+        """(seconds from the first claim to the end, processor seconds, counts) of a batch; `look` is called again and
+        again with its id while it runs.
+        """
         from gristmill import agents, batches  # noqa: PLC0415 - after the environment is set
 
         organization_id, name = self._mill.organization_id, f"leads {time.monotonic_ns()}"
@@ -119,6 +130,7 @@ class Runs:
         before = cpu_s(*roots)
 
         def ended() -> Any:
+            look(self._admin, batch_id)
             return self._admin.execute(
                 "SELECT extract(epoch FROM finished_at - started_at)::float8, succeeded, failed, attempts FROM batch"
                 " WHERE id = %s AND status NOT IN ('queued', 'running')",
@@ -183,6 +195,59 @@ def throttled(runs: Runs, count: int, in_flight: int) -> tuple[str, ...]:
             f"{refused} ({refused / facts['attempts']:.1%})")  # fmt: skip
 
 
+@dataclass
+class Slots:
+    """How many leads the engine allows in flight at a vendor, over time; from the middle on the vendor serves all."""
+
+    vendor: Vendor
+    in_flight: int
+    count: int
+    seen: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """(moment, slots)."""
+    lifted_at: float | None = None
+
+    def look(self, admin: psycopg.Connection, batch_id: Any) -> None:
+        """One look at a batch that runs."""
+        query = "SELECT succeeded FROM batch WHERE id = %s AND status = 'running'"
+        if (done := admin.execute(query, (batch_id,)).fetchone()) is None:
+            return
+        key = f"%127.0.0.1:{self.vendor.port}%"
+        found = admin.execute("SELECT slots_limit FROM pace WHERE key LIKE %s", (key,)).fetchone()
+        slots = found[0] if found and found[0] is not None else float(self.in_flight)
+        self.seen.append((time.monotonic(), slots))
+        if self.lifted_at is None and done[0] >= self.count // 2:
+            self.vendor.serve_all()
+            self.lifted_at = time.monotonic()
+
+    def plot(self) -> str:
+        """Slots from top to bottom, time from left to right; `^` is when the vendor began to serve all."""
+        begun, ended = self.seen[0][0], self.seen[-1][0]
+
+        def column(moment: float) -> int:
+            return min(int((moment - begun) / (ended - begun) * PLOT_COLUMNS), PLOT_COLUMNS - 1)
+
+        means: list[float] = [float(self.in_flight)] * PLOT_COLUMNS
+        for place in range(PLOT_COLUMNS):
+            inside = [slots for moment, slots in self.seen if column(moment) == place]
+            means[place] = sum(inside) / len(inside) if inside else means[place - 1]
+        step = self.in_flight / PLOT_LINES
+        lines = [
+            f"{level * step:5.0f} |" + "".join("#" if slots >= (level - 0.5) * step else " " for slots in means)
+            for level in range(PLOT_LINES, 0, -1)
+        ]
+        mark = " " * column(self.lifted_at or ended) + "^"
+        return "\n".join([*lines, f"    0 +{'-' * PLOT_COLUMNS} {ended - begun:.0f} s", f"       {mark}"])
+
+
+def recovery(runs: Runs, count: int, in_flight: int) -> str:
+    """The plot of a vendor that serves half of what is in flight, and all of it from the middle on."""
+    vendor = Vendor(in_flight // 2)
+    slots = Slots(vendor, in_flight, count)
+    runs.run(vendor.agent(in_flight), count, slots.look)
+    end(vendor.process)
+    return slots.plot()
+
+
 def quality(mill: Mill) -> list[tuple[str, ...]]:
     """A line for each case and field, without and with variants."""
     from gristmill import agents  # noqa: PLC0415 - after the environment is set
@@ -203,10 +268,10 @@ def quality(mill: Mill) -> list[tuple[str, ...]]:
                 {**lead.input, "search_variants": lead.variants if title == "with" else {}} for lead in case.leads
             ]
             results, seconds = asyncio.run(enrich_quality.hunt_all(PLUGIN, context, config, inputs))
-            for field in case.leads[0].truth:
-                found = enrich_quality.score(case, field, results)
+            for wanted in case.leads[0].truth:
+                found = enrich_quality.score(case, wanted, results)
                 lines.append((
-                    case.name, field, title, f"{found.leads} / {len(case.registry)}", f"{found.hidden}",
+                    case.name, wanted, title, f"{found.leads} / {len(case.registry)}", f"{found.hidden}",
                     f"{found.precision:.3f}", f"{found.recall:.3f}",
                     f"{enrich_quality.calibration(found.confidences):.3f}" if found.confidences else "",
                     number(len(inputs) / seconds),
@@ -269,6 +334,8 @@ def main() -> None:
             if options.only in {None, "429"}:
                 lines = [throttled(runs, max(count // 4, 200), sizes[-1])]
                 print(table(("a vendor that refuses", "per s", "it serves", "share", "refused"), lines))
+                print(f"\nLeads allowed in flight at a vendor that serves {sizes[-1] // 2}, and from ^ on all:\n")
+                print(recovery(runs, max(count // 4, 200), sizes[-1]))
             if options.only in {None, "quality"} and not options.quick:
                 lines = quality(mill)
                 head = (
