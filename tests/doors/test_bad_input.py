@@ -16,6 +16,8 @@ from gristmill.base.config import settings as current_settings
 from gristmill.base.db import Database
 from gristmill.doors.http import create_app, openapi_document
 
+EXAMPLES = 10
+"""Of calls for each route."""
 NOT_FUZZED = ("/events",)
 """Streams: they answer for as long as a batch lives."""
 
@@ -38,13 +40,15 @@ def operations(database: Database) -> list[Any]:
     return [item for item in found if item.path.startswith("/api/") and not item.path.endswith(NOT_FUZZED)]
 
 
+@pytest.mark.timeout(600)  # every route is asked many times
 def test_no_body_breaks_the_server(operations: list[Any], owner: Caller, database: Database) -> None:
     make_agent(database, owner.organization_id)
     authorization = {"Authorization": f"Bearer {owner.secret}"}
+    session = requests.Session()
     for operation in operations:
 
         @settings(
-            max_examples=25,
+            max_examples=EXAMPLES,
             deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
@@ -55,7 +59,7 @@ def test_no_body_breaks_the_server(operations: list[Any], owner: Caller, databas
         )
         def ask(case: Any) -> None:
             try:  # a real client sends it
-                response = case.call(base_url=str(owner.client.base_url), headers=authorization)
+                response = case.call(base_url=str(owner.client.base_url), headers=authorization, session=session)
             except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader, UnicodeError):
                 return  # the client itself can't send it
             headers = {name: values[0] for name, values in response.headers.items()}
