@@ -35,7 +35,7 @@ def read_registry(path: Path) -> dict[str, list[dict[str, Any]]]:
             "id": number,
             "name": row["Library name"].strip(),
             "address": {"line": row["Postal address"], "postcode": row["Postcode"]},
-            "contact": {"email": row["Contact email"], "website": row["URL of library website"]},
+            "contact": {"email": row["Contact email"].strip(), "website": row["URL of library website"].strip()},
         }
         found.setdefault(plain(row["Postcode"]), []).append(record)
     return found
