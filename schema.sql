@@ -455,7 +455,6 @@ CREATE TABLE public.connector_sync (
     worker_id uuid,
     tries integer DEFAULT 0 NOT NULL,
     due_at timestamp with time zone DEFAULT now() NOT NULL,
-    asked_at timestamp with time zone,
     approved boolean DEFAULT false NOT NULL,
     retry_failed boolean DEFAULT false NOT NULL,
     listed integer DEFAULT 0 NOT NULL,
