@@ -61,6 +61,7 @@ bench: .venv/.ready ## Measure speed beside its peers; prints tables
 	$(PY) bench/api.py
 	$(PY) bench/matching.py
 	$(PY) bench/events.py
+	$(PY) bench/connectors.py
 	$(PY) bench/gotemplate.py
 	$(PY) bench/mapping.py
 	$(PY) bench/enrich.py
