@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 
 from gristmill.base.fetch import Egress, EgressRefused, http_session
-from gristmill.connectors.s3 import Keys, S3Client, S3Error, Target, client
+from gristmill.connectors.remote import MemoryLanding
+from gristmill.connectors.s3 import Keys, S3Client, S3Error, Target, client, reading
 from gristmill.connectors.s3.documents import BadDocument, read_facts, read_list
 from gristmill.connectors.s3.sigv4 import EMPTY_SHA256, Signer
 from receiver import Receiver
@@ -240,6 +241,48 @@ def test_a_listing_without_end_is_given_up(receiver: Receiver, token: bytes) -> 
 
     error = refusal(receiver.url, "endless", work)
     assert (error.s3_code, error.permanent) == ("BadListing", True)
+
+
+def fetched(url: str, data: bytes) -> bytes:
+    """An object over ranges of a thousand bytes."""
+    etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+    async def work(one: S3Client) -> bytes:
+        landing = MemoryLanding(10**7)
+        await reading.read_object(one, reading.Version("k", etag, len(data)), landing)
+        return landing.read()
+
+    return with_client(url, "bucket", work)
+
+
+def test_a_server_that_sends_no_ranges(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RANGE_BYTES", 1000)
+    monkeypatch.setattr(client, "PAUSE_S", 0.001)
+    receiver.file = bytes(range(256)) * 240
+    assert fetched(receiver.url, receiver.file) == receiver.file
+    with bad_line(receiver.port, seed=2) as line:
+        line.cut_share = 0.5
+        assert fetched(line.url, receiver.file) == receiver.file
+        assert line.cut >= 1
+
+
+def test_a_server_that_sends_ranges_and_calls_them_200(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RANGE_BYTES", 1000)
+    whole = bytes(range(251)) * 18
+    etag = hashlib.md5(whole, usedforsecurity=False).hexdigest()
+
+    def serve(handler: Any) -> None:
+        first, last = map(int, handler.headers["Range"].removeprefix("bytes=").split("-"))
+        part = whole[first : last + 1]
+        handler.send_response(200)
+        handler.send_header("ETag", f'"{etag}"')
+        handler.send_header("Content-Range", f"bytes {first}-{last}/{len(whole)}")
+        handler.send_header("Content-Length", str(len(part)))
+        handler.end_headers()
+        handler.wfile.write(part)
+
+    receiver.serve = serve  # type: ignore[method-assign]
+    assert fetched(receiver.url, whole) == whole
 
 
 def test_documents_without_a_doctype_only(s3: S3Server) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from gristmill.connectors.remote import Landing, ObjectGone, RemoteFailed
-from gristmill.connectors.s3.client import ATTEMPTS_MAX, Head, S3Client, S3Error, pause_s
+from gristmill.connectors.s3.client import ATTEMPTS_MAX, NO_RANGE, Head, S3Client, S3Error, pause_s
 
 RANGE_BYTES = 8 * 1024**2
 """Larger objects are read in ranges of this size."""
@@ -33,12 +33,15 @@ async def read_object(client: S3Client, version: Version, landing: Landing) -> H
 
     Raises `ObjectGone`, `TooBig` or `S3Error`.
     """
-    mismatch = ""
+    mismatch, read = "", _read_version
     for _ in range(CHANGES_MAX):
         await landing.clear()
         try:
-            head = await _read_version(client, version, landing)
+            head = await read(client, version, landing)
         except S3Error as error:
+            if error.s3_code == NO_RANGE:
+                read = _read_whole
+                continue
             if error.status not in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND}:
                 raise
             version = await _look_again(client, version)
@@ -84,6 +87,27 @@ async def _read_version(client: S3Client, version: Version, landing: Landing) ->
             task.cancel()
             client.ranges.release()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _read_whole(client: S3Client, version: Version, landing: Landing) -> Head:
+    """In one request, from a server that sends no ranges: where a line broke, all of it is asked for again."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            async with client.get(version.key, if_match=version.etag) as (head, chunks):
+                _check_same(head, version)
+                async for chunk in chunks:
+                    _check_not_more(landing.size + len(chunk) - version.size)
+                    await landing.write(chunk)
+            _check_complete(version.size - landing.size)
+        except S3Error as error:
+            if error.permanent or attempt >= ATTEMPTS_MAX:
+                raise
+            await landing.clear()
+            await asyncio.sleep(pause_s(attempt, error.retry_after_s))
+        else:
+            return head
 
 
 async def _read_ahead(client: S3Client, version: Version, first: int) -> tuple[Head, bytes]:
