@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import email_validator
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from gristmill.enrich.normalise import (
     company_key,
     email,
     is_nothing,
+    is_plain_email,
     looks_like_street,
     person,
     phones,
@@ -64,6 +66,25 @@ def test_an_extension_is_kept() -> None:
 )
 def test_emails(text: str, found: dict[str, str] | None) -> None:
     assert email(text) == found
+
+
+MAIL = st.text(st.sampled_from("abzABZ019.-_+"), min_size=1, max_size=70)
+LABEL = st.text(st.sampled_from("abzAZ09-"), min_size=1, max_size=66)
+LAST = st.sampled_from(["com", "x", "uk", "test", "co1", "local", "onion", "museum", "c-m", "a" * 64])
+DOMAIN = st.tuples(st.lists(LABEL, min_size=1, max_size=5), LAST).map(lambda parts: ".".join([*parts[0], parts[1]]))
+
+
+@given(local=MAIL, domain=DOMAIN)
+@example(local="a", domain="xn--abc.com")
+@example(local="a", domain="my.localhost")
+@example(local="a" * 64, domain=".".join(["b" * 60] * 3) + ".com")
+@example(local="a" * 64, domain=".".join(["b" * 60] * 4) + ".com")
+@settings(max_examples=300, deadline=None)
+def test_the_short_way_of_emails_says_yes_only_where_the_long_one_does(local: str, domain: str) -> None:
+    text = f"{local}@{domain}"
+    if is_plain_email(text):
+        found = email_validator.validate_email(text, check_deliverability=False)
+        assert text.lower() == f"{found.local_part}@{found.domain}".lower()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -120,7 +120,7 @@ class Desk:
         """Remember an answer; written in a moment."""
         if self.database is None:
             return
-        text = jsons.dumps(asdict(finding)).decode()
+        text = jsons.dumps(finding).decode()
         if not self._kept:
             self._told.set()  # so that the wait becomes one for this
         self._kept[digest] = _Kept(digest, stage.name, text, row_id, fetched_at, stage.remember_s)

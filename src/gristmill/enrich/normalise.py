@@ -60,6 +60,12 @@ _STREET_WORDS = {
 """Words of United States Postal Service Publication 28, appendices B and C, to their short forms."""
 _ADDRESS_PARTS = {"PlaceName": "city", "StateName": "state", "ZipCode": "zip", "CountryName": "country"}
 _WORDS = re.compile(r"[^\W_]+")
+_PLAIN_EMAIL = re.compile(
+    r"[a-z0-9]+(?:[._+-][a-z0-9]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}", re.ASCII | re.IGNORECASE
+)
+_SPECIAL_DOMAINS = tuple(f".{name}" for name in email_validator.SPECIAL_USE_DOMAIN_NAMES)
+EMAIL_MAX, EMAIL_LOCAL_MAX, EMAIL_LABEL_MAX = 254, 64, 63
+"""Characters of an address, of what is before the @, and of one part of its domain: RFC 5321 and 1035."""
 
 
 def phones(text: str, region: str) -> list[dict[str, str]]:
@@ -113,13 +119,29 @@ def email(text: str) -> dict[str, str] | None:
     plain = text.strip().removeprefix("mailto:").split("?", 1)[0].strip(" <>;,.")
     if "@" not in plain or len(plain) > TEXT_CHARS_MAX:
         return None
-    try:
-        found = email_validator.validate_email(plain, check_deliverability=False)
-    except email_validator.EmailNotValidError:
-        return None
-    words = re.split(r"[._-]", found.local_part.lower().split("+", 1)[0])
-    address = f"{found.local_part.lower()}@{found.domain.lower()}"
+    if is_plain_email(plain):
+        address = plain.lower()
+    else:
+        try:
+            found = email_validator.validate_email(plain, check_deliverability=False)
+        except email_validator.EmailNotValidError:
+            return None
+        address = f"{found.local_part.lower()}@{found.domain.lower()}"
+    words = re.split(r"[._-]", address.rpartition("@")[0].split("+", 1)[0])
     return {"address": address, "type": "role" if words[0] in _ROLES or words[-1] in _ROLES else "person"}
+
+
+def is_plain_email(text: str) -> bool:
+    """Whether a text is an e-mail address of the usual kind, which needs no closer look: it is valid for sure."""
+    if _PLAIN_EMAIL.fullmatch(text) is None:
+        return False
+    local, _, domain = text.lower().partition("@")
+    return (
+        len(local) <= EMAIL_LOCAL_MAX
+        and len(text) <= EMAIL_MAX
+        and max(map(len, domain.split("."))) <= EMAIL_LABEL_MAX
+        and not f".{domain}".endswith(_SPECIAL_DOMAINS)
+    )
 
 
 def person(text: str) -> dict[str, str] | None:
