@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from datasets_kit import Bench, Desk, QuickEmbedder, ask_bench, rows_csv
-from gristmill.base.db import Database
+from gristmill.base.db import Database, Tx
 from gristmill.datasets import index, searching, vectors_store
 from gristmill.datasets.model import NoVectorSearch
+from gristmill.datasets.survey import pack
 
 COLLECTIONS = Path(__file__).parents[3] / "shared/data/retrieval"
 
@@ -140,6 +141,32 @@ def test_many_vectors_get_an_index_that_finds_nearly_all(
             narrow = ask_bench(bench, text, top_k=10, mode="vector", filter=condition)
             assert len(narrow) == least, condition
     assert found / exact >= 0.98
+
+
+def scans(tx: Tx, table: int) -> dict[str, int]:
+    """How often this connection has read a table of vectors in each way."""
+    return tx.one("SELECT seq_scan, idx_scan FROM pg_stat_xact_all_tables WHERE relname = %s", (f"vectors_{table}",))
+
+
+def test_the_index_is_used_and_not_a_comparison_of_all(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row-level security makes the planner expect few rows, which it would rather read one by one."""
+    monkeypatch.setattr(index, "EXACT_CHUNKS_MAX", 500)
+    bench = Bench.make(fresh_database)
+    bench.create(rows_csv(2_000))
+    bench.build()
+    vector = vectors_store.one(QuickEmbedder.vector("item 7", 32))
+    members = pack(np.ones(2_000, bool))
+    for some in (None, members):
+        with fresh_database.tx(bench.scope.organization_id) as tx:
+            table = tx.one("SELECT vectors_table FROM dataset_version")["vectors_table"]
+            before = scans(tx, table)
+            found = vectors_store.nearest(tx, table, vector, members=some, ef_search=200, limit=120)
+            after = scans(tx, table)
+            assert tx.one("SELECT current_setting('enable_seqscan') AS on")["on"] == "on"
+        assert len(found) == 120
+        assert (after["seq_scan"] - before["seq_scan"], after["idx_scan"] - before["idx_scan"]) == (0, 1)
 
 
 def test_an_index_is_kept_up_to_date(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """SQL of builds: claiming a dataset, writing records, chunks, vectors and postings, and the swap at the end.
 
 Whoever writes holds the dataset's row lock and has checked its lease first (`hold`). Lists travel in binary: in by
-`unnest`, since row-level security forbids COPY, and long ones out by `array_send` (arrays.py).
+`unnest` (packed.py), since row-level security forbids COPY, and long ones out by `array_send` (arrays.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Json
 
 from gristmill.base.db import Tx
+from gristmill.datasets import packed
 from gristmill.datasets.model import DatasetColumn, Progress, Work
 
 if TYPE_CHECKING:
@@ -113,29 +114,32 @@ def read_records(tx: Tx, work: Work, recipe: bytes) -> tuple[bytes | None, ...]:
 
 def find_known(tx: Tx, organization_id: int, model: str, hashes: Sequence[bytes]) -> set[bytes]:
     """Of which texts the vectors are known."""
-    rows = tx.tuples(
-        "SELECT text_hash FROM embedding WHERE organization_id = %s AND model = %s AND text_hash = ANY(%b)",
-        (organization_id, model, list(hashes)),
+    rows = packed.tuples(
+        tx,
+        "SELECT text_hash FROM embedding WHERE organization_id = %s AND model = %s AND text_hash = ANY(%b::bytea[])",
+        (organization_id, model, packed.blobs(hashes)),
     )
     return {row[0] for row in rows}
 
 
 def insert_vectors(tx: Tx, organization_id: int, model: str, hashes: Sequence[bytes], vectors: Sequence[bytes]) -> None:
     """Keep vectors of texts."""
-    tx.run(
+    packed.run(
+        tx,
         "INSERT INTO embedding (organization_id, model, text_hash, vector)"
         " SELECT %s, %s, t.* FROM unnest(%b::bytea[], %b::bytea[]) AS t"
         " ON CONFLICT (organization_id, model, text_hash) DO NOTHING",
-        (organization_id, model, list(hashes), list(vectors)),
+        (organization_id, model, packed.blobs(hashes), packed.blobs(vectors)),
     )
 
 
 def touch_vectors(tx: Tx, organization_id: int, model: str, hashes: Sequence[bytes]) -> None:
     """Note that vectors were of use, at most once a day."""
-    tx.run(
-        "UPDATE embedding SET used_at = now() WHERE organization_id = %s AND model = %s AND text_hash = ANY(%b)"
-        " AND used_at < now() - interval '1 day'",
-        (organization_id, model, list(hashes)),
+    packed.run(
+        tx,
+        "UPDATE embedding SET used_at = now() WHERE organization_id = %s AND model = %s"
+        " AND text_hash = ANY(%b::bytea[]) AND used_at < now() - interval '1 day'",
+        (organization_id, model, packed.blobs(hashes)),
     )
 
 
@@ -167,7 +171,8 @@ def insert_records(
     data: Sequence[str],
 ) -> None:
     """Some new records."""
-    tx.run(
+    packed.run(
+        tx,
         "INSERT INTO dataset_record (dataset_id, organization_id, recipe, ordinal, parts, record_key, key_hash,"
         " content_hash, data) SELECT %(id)s, %(org)s, %(recipe)s, t.*"
         " FROM unnest(%(ordinals)b::int[], %(parts)b::int[],"
@@ -176,12 +181,12 @@ def insert_records(
             "id": work.dataset_id,
             "org": work.organization_id,
             "recipe": recipe,
-            "ordinals": ordinals,
-            "parts": parts,
-            "keys": keys,
-            "key_hashes": key_hashes,
-            "contents": content_hashes,
-            "data": data,
+            "ordinals": packed.ints(ordinals),
+            "parts": packed.ints(parts),
+            "keys": packed.texts(keys),
+            "key_hashes": packed.blobs(key_hashes),
+            "contents": packed.blobs(content_hashes),
+            "data": packed.documents(data),
         },
     )
 
@@ -190,15 +195,16 @@ def insert_chunks(
     tx: Tx, work: Work, *, ordinals: Sequence[int], hashes: Sequence[bytes], texts: Sequence[str]
 ) -> None:
     """Some new chunks."""
-    tx.run(
+    packed.run(
+        tx,
         "INSERT INTO dataset_chunk (dataset_id, organization_id, ordinal, text_hash, text)"
         " SELECT %(id)s, %(org)s, t.* FROM unnest(%(ordinals)b::int[], %(hashes)b::bytea[], %(texts)b::text[]) AS t",
         {
             "id": work.dataset_id,
             "org": work.organization_id,
-            "ordinals": ordinals,
-            "hashes": hashes,
-            "texts": texts,
+            "ordinals": packed.ints(ordinals),
+            "hashes": packed.blobs(hashes),
+            "texts": packed.texts(texts),
         },
     )
 
@@ -257,29 +263,32 @@ def list_chunk_vectors(
     tx: Tx, work: Work, model: str, ordinals: Sequence[int]
 ) -> list[tuple[int, bytes | None, str | None]]:
     """(ordinal, vector, text) of chunks; the text only where the vector is not known any more."""
-    return tx.tuples(  # pyright: ignore[reportReturnType]  # three columns
+    return packed.tuples(  # pyright: ignore[reportReturnType]  # three columns
+        tx,
         "SELECT c.ordinal, e.vector, CASE WHEN e.vector IS NULL THEN c.text END FROM dataset_chunk c"
         " LEFT JOIN embedding e ON e.organization_id = c.organization_id AND e.model = %s AND e.text_hash = c.text_hash"
         " WHERE c.organization_id = %s AND c.dataset_id = %s AND c.ordinal = ANY(%b::int[]) ORDER BY c.ordinal",
-        (model, work.organization_id, work.dataset_id, list(ordinals)),
+        (model, work.organization_id, work.dataset_id, packed.ints(ordinals)),
     )
 
 
 def list_data(tx: Tx, work: Work, ordinals: Sequence[int]) -> list[tuple[int, str, Any]]:
     """(ordinal, record key, row) of records."""
-    return tx.tuples(  # pyright: ignore[reportReturnType]  # three columns
+    return packed.tuples(  # pyright: ignore[reportReturnType]  # three columns
+        tx,
         "SELECT ordinal, record_key, data FROM dataset_record WHERE organization_id = %s AND dataset_id = %s"
         " AND ordinal = ANY(%b::int[]) ORDER BY ordinal",
-        (work.organization_id, work.dataset_id, list(ordinals)),
+        (work.organization_id, work.dataset_id, packed.ints(ordinals)),
     )
 
 
 def find_stems(tx: Tx, words: Sequence[str]) -> dict[str, str]:
     """The stem of each word that is not its own."""
-    rows = tx.tuples(
+    rows = packed.tuples(
+        tx,
         "SELECT word, stem FROM unnest(%b::text[]) AS word"
         " CROSS JOIN LATERAL (SELECT (ts_lexize('app_stem', word))[1] AS stem) s WHERE stem <> word",
-        (list(words),),
+        (packed.texts(words),),
     )
     return dict(rows)
 
@@ -313,10 +322,11 @@ def update_indexed(tx: Tx, work: Work, high: int) -> None:
 
 def _insert_postings(tx: Tx, work: Work, segment_id: int, postings: Sequence[Posting]) -> None:
     terms, ordinals, counts = zip(*postings, strict=True)
-    tx.run(
+    packed.run(
+        tx,
         "INSERT INTO dataset_posting (segment_id, organization_id, term, ordinals, counts)"
         " SELECT %s, %s, t.* FROM unnest(%b::text[], %b::bytea[], %b::bytea[]) AS t",
-        (segment_id, work.organization_id, list(terms), list(ordinals), list(counts)),
+        (segment_id, work.organization_id, packed.texts(terms), packed.blobs(ordinals), packed.blobs(counts)),
     )
 
 

@@ -13,8 +13,10 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from gristmill.base.db import Tx
+from gristmill.datasets import packed
 from gristmill.datasets.filters import Comparison, Condition
 from gristmill.datasets.model import DatasetColumn, Kind
+from gristmill.datasets.packed import Packed
 
 SCHEMA = "datasets"
 _ARRAYS: dict[Kind, LiteralString] = {
@@ -61,7 +63,14 @@ def insert(
     statement = sql.SQL("INSERT INTO {} SELECT t.* FROM unnest(%b::int[], %b::text[]{}{}) AS t").format(
         table_name("rows", table_id), sql.SQL(", " if kinds else ""), arrays
     )
-    tx.raw.execute(statement, [list(ordinals), list(keys), *(list(column) for column in cells)])
+    columns = [_packed(kind, column) for kind, column in zip(kinds, cells, strict=True)]
+    packed.run(tx, statement, [packed.ints(ordinals), packed.texts(keys), *columns])
+
+
+def _packed(kind: Kind, column: Sequence[Any]) -> Packed | list[Any]:
+    if kind == "int":
+        return packed.bigints(column)
+    return packed.texts(column) if kind == "text" else list(column)
 
 
 def read_ordinals(tx: Tx, kind: LiteralString, table_id: int) -> bytes | None:

@@ -28,6 +28,7 @@ from gristmill.datasets.model import (
     SearchResult,
     columns_from,
 )
+from gristmill.datasets.packed import Packed
 from gristmill.datasets.postings import Corpus, Found, Mask, Place, Posting, fuse, merge, rank
 from gristmill.datasets.questions import rows_of
 from gristmill.datasets.survey import pack, unpack
@@ -229,9 +230,7 @@ def _by_meaning(
     return {place: 2 * share for side in sides for place, share in fuse(side, {}).items()}
 
 
-def _nearest(
-    tx: Tx, item: _Searchable, table: int, vector: vectors_store.Halfvecs, depth: int
-) -> list[tuple[int, float]]:
+def _nearest(tx: Tx, item: _Searchable, table: int, vector: Packed, depth: int) -> list[tuple[int, float]]:
     """The nearest chunks of one dataset, in the way that is quickest for what may be found."""
     bits, left = item.bits, item.row["chunks"]
     if item.allowed is not None:

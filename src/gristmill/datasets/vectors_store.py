@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, LiteralString
 
-import psycopg
 from psycopg import sql
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-from psycopg.rows import tuple_row
 
 from gristmill.base.db import Tx
+from gristmill.datasets import packed
+from gristmill.datasets.packed import Packed
 from gristmill.datasets.rows_store import table_name
 
 if TYPE_CHECKING:
@@ -27,40 +25,19 @@ SCAN_TUPLES_MAX = 40_000
 
 _SEARCH_SETTINGS: LiteralString = (
     "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),"
-    " set_config('hnsw.max_scan_tuples', %s, true)"
+    " set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_seqscan', 'off', true)"
 )
+_AFTER: LiteralString = "SELECT set_config('enable_seqscan', 'on', true)"
+"""The planner takes row-level security to leave few rows, and would compare them all instead of using the index."""
 _INSIDE: LiteralString = "WHERE CASE WHEN ordinal < %(count)s THEN get_bit(%(members)b, ordinal) = 1 END "
 
 
-class Halfvecs(bytes):
-    """`halfvec` or `halfvec[]` in PostgreSQL's binary form."""
-
-    __slots__ = ()
-
-
-class _HalfvecsDumper(Dumper):
-    """Sends the bytes as they are; the server knows the type from the cast."""
-
-    format = Format.BINARY
-    oid = 0
-
-    def dump(self, obj: Halfvecs) -> bytes:
-        return bytes(obj)
-
-
-def _cursor(tx: Tx) -> psycopg.Cursor[tuple[Any, ...]]:
-    """A cursor that knows how to send vectors; a connection may be older than this module."""
-    cursor = tx.raw.cursor(row_factory=tuple_row)
-    cursor.adapters.register_dumper(Halfvecs, _HalfvecsDumper)
-    return cursor
-
-
-def one(vector: NDArray[Any]) -> Halfvecs:
+def one(vector: NDArray[Any]) -> Packed:
     """One vector: its number of dimensions, two unused bytes, 16-bit floats, big-endian."""
-    return Halfvecs(len(vector).to_bytes(2, "big") + b"\0\0" + vector.astype(">f2").tobytes())
+    return Packed(len(vector).to_bytes(2, "big") + b"\0\0" + vector.astype(">f2").tobytes())
 
 
-def many(vectors: NDArray[Any], oid: int) -> Halfvecs:
+def many(vectors: NDArray[Any], oid: int) -> Packed:
     """An array of vectors, in the form of PostgreSQL's array_send."""
     import numpy as np  # noqa: PLC0415 - a tenth of a second that only embedding needs
 
@@ -72,7 +49,7 @@ def many(vectors: NDArray[Any], oid: int) -> Halfvecs:
     items["dimensions"] = dimensions
     items["values"] = vectors
     head = np.array([1, 0, oid, count, 1], ">i4").tobytes()
-    return Halfvecs(head + items.tobytes())
+    return Packed(head + items.tobytes())
 
 
 def is_available(tx: Tx) -> bool:
@@ -91,11 +68,11 @@ def make(tx: Tx, table_id: int, dimensions: int) -> None:
     tx.row("SELECT app_make_vectors_table(%s, %s)", (table_id, dimensions))
 
 
-def insert(tx: Tx, table_id: int, ordinals: Sequence[int], vectors: Halfvecs) -> None:
+def insert(tx: Tx, table_id: int, ordinals: Sequence[int], vectors: Packed) -> None:
     """Some vectors."""
     statement = sql.SQL("INSERT INTO {} SELECT t.* FROM unnest(%b::int[], %b::halfvec[]) AS t")
-    with _cursor(tx) as cursor:
-        cursor.execute(statement.format(table_name("vectors", table_id)), [list(ordinals), vectors])
+    with packed.cursor(tx) as cursor:
+        cursor.execute(statement.format(table_name("vectors", table_id)), [packed.ints(ordinals), vectors])
 
 
 def build_index(tx: Tx, table_id: int) -> None:
@@ -107,13 +84,13 @@ def build_index(tx: Tx, table_id: int) -> None:
 def list_vectors(tx: Tx, table_id: int, ordinals: Sequence[int]) -> dict[int, bytes]:
     """Vectors by ordinal, in binary form with four bytes before the values."""
     statement = sql.SQL("SELECT ordinal, halfvec_send(embedding) FROM {} WHERE ordinal = ANY(%b::int[])")
-    with _cursor(tx) as cursor:
+    with packed.cursor(tx) as cursor:
         rows = cursor.execute(statement.format(table_name("vectors", table_id)), [list(ordinals)]).fetchall()
     return dict(rows)
 
 
 def nearest(
-    tx: Tx, table_id: int, vector: Halfvecs, *, members: bytes | None, ef_search: int, limit: int
+    tx: Tx, table_id: int, vector: Packed, *, members: bytes | None, ef_search: int, limit: int
 ) -> list[tuple[int, float]]:
     """(ordinal, cosine) of the nearest by the index; `members` are the ordinals that count, all of them if None."""
     inside = sql.SQL("") if members is None else sql.SQL(_INSIDE)
@@ -122,16 +99,17 @@ def nearest(
         "ORDER BY embedding <#> %(vector)b::halfvec LIMIT %(limit)s"
     ).format(table_name("vectors", table_id), inside)
     params = {"vector": vector, "members": members, "count": 8 * len(members or b""), "limit": limit}
-    with _cursor(tx) as cursor:
-        with tx.raw.pipeline():  # both on one way to the server
+    with packed.cursor(tx) as cursor:
+        with tx.raw.pipeline():  # all on one way to the server
             tx.raw.execute(_SEARCH_SETTINGS, (str(ef_search), str(SCAN_TUPLES_MAX)))
             cursor.execute(statement, params)
+            tx.raw.execute(_AFTER)
         found = [(int(ordinal), float(score)) for ordinal, score in cursor.fetchall()]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 
 def nearest_of_all(
-    tx: Tx, table_id: int, vector: Halfvecs, *, members: bytes | None, limit: int
+    tx: Tx, table_id: int, vector: Packed, *, members: bytes | None, limit: int
 ) -> list[tuple[int, float]]:
     """The same by comparing every vector."""
     inside = sql.SQL("") if members is None else sql.SQL(_INSIDE)
@@ -146,7 +124,7 @@ def nearest_of_all(
 
 
 def nearest_of_some(
-    tx: Tx, table_id: int, vector: Halfvecs, *, ordinals: Sequence[int], limit: int
+    tx: Tx, table_id: int, vector: Packed, *, ordinals: Sequence[int], limit: int
 ) -> list[tuple[int, float]]:
     """The same by comparing those that are named."""
     statement = sql.SQL(
@@ -157,5 +135,5 @@ def nearest_of_some(
 
 
 def _pairs(tx: Tx, statement: sql.Composed, params: dict[str, Any]) -> list[tuple[int, float]]:
-    with _cursor(tx) as cursor:
+    with packed.cursor(tx) as cursor:
         return [(int(ordinal), float(score)) for ordinal, score in cursor.execute(statement, params).fetchall()]
