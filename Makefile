@@ -65,6 +65,8 @@ bench: .venv/.ready ## Measure speed beside its peers; prints tables
 	$(PY) bench/gotemplate.py
 	$(PY) bench/mapping.py
 	$(PY) bench/enrich.py
+	$(PY) bench/datasets.py
+	$(PY) bench/retrieval.py
 
 soak: .venv/.ready ## Long tests: a million rows, 20,000 rows under kill -9
 	$(PY) bench/memory.py

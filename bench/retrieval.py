@@ -1,6 +1,9 @@
 """Search quality on public test collections: nDCG@10 of the three modes, beside textbook BM25 and Chroma.
 
-    python bench/retrieval.py [COLLECTION ...]
+    python bench/retrieval.py [COLLECTION ...] [--folder FOLDER]
+
+A collection is a folder with `docs.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and `qrels.tsv` (query,
+document, score), as BEIR has them; their licences keep them out of this project. Without any, nothing is measured.
 
 Every document is a row of a CSV (key, title, text) and goes through the product as any file does. Chroma has the same
 model and its own defaults otherwise: one vector per document, cut where the model's window ends. The textbook is BM25
@@ -9,6 +12,7 @@ with k1 = 1.2 and b = 0.75 over lower-case words, without stemming and stop word
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import csv
 import io
@@ -147,7 +151,14 @@ def embed_once() -> None:
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collections", nargs="*")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    chosen = parser.parse_args()
+    wanted = chosen.collections or sorted(path.parent.name for path in chosen.folder.glob("*/qrels.tsv"))
+    if not wanted:
+        print(f"No collections in {chosen.folder}")
+        return 0
     print(machine())
     rows: list[tuple[str, dict[str, float]]] = []
     with scratch() as folder:
@@ -156,7 +167,7 @@ def main() -> int:
         embed_once()
         try:
             for name in wanted:
-                collection = Collection(FOLDER / name)
+                collection = Collection(chosen.folder / name)
                 found = {**ours(builder, collection), "textbook BM25": textbook(collection)}
                 rows.append((name, {**found, "Chroma": chroma(collection, folder / "chroma")}))
         finally:

@@ -22,10 +22,11 @@ BENCH = Path(__file__).parents[2] / "bench"
         (("events.py", "--quick"), "one webhook, in order"),
         (("connectors.py", "--quick"), "unchanged re-sync of 200 keys"),
         (("enrich.py", "--quick"), "a vendor that refuses"),
+        (("datasets.py", "--quick"), "hybrid p99 in ms"),
         (("gotemplate.py", "--quick"), "faster than Jinja2"),
         (("memory.py", "--rows", "20000"), "'closed': True"),
     ],
-    ids=["engine", "startup", "api", "events", "connectors", "enrich", "gotemplate", "memory"],
+    ids=["engine", "startup", "api", "events", "connectors", "enrich", "datasets", "gotemplate", "memory"],
 )
 def test_benchmark_runs(arguments: tuple[str, ...], shown: str) -> None:
     command = (sys.executable, BENCH / arguments[0], *arguments[1:])
