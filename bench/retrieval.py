@@ -2,8 +2,9 @@
 
     python bench/retrieval.py [COLLECTION ...] [--folder FOLDER]
 
-A collection is a folder with `docs.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and `qrels.tsv` (query,
-document, score), as BEIR has them; their licences keep them out of this project. Without any, nothing is measured.
+A collection is a folder with `docs.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and `qrels.tsv`
+(query, document, score), as BEIR has them; their licences keep them out of this project. Without any, nothing is
+measured.
 
 Every document is a row of a CSV (key, title, text) and goes through the product as any file does. Chroma has the same
 model and its own defaults otherwise: one vector per document, cut where the model's window ends. The textbook is BM25
