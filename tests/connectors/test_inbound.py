@@ -113,6 +113,8 @@ def test_the_signatures_of_github(anyone: httpx.Client, place: Place) -> None:
     first = send(anyone, place, DATA, headers)
     assert first.status_code == 202, first.text
     assert send(anyone, place, DATA, headers).status_code == 200
+    replayed = send(anyone, place, DATA, {**headers, "X-GitHub-Delivery": "d2"})
+    assert replayed.json() == {"syncId": first.json()["syncId"], "status": "duplicate"}, "the id is not signed"
     assert send(anyone, place, csv(9), headers).status_code == 401
     assert send(anyone, place, csv(1), {"X-Hub-Signature-256": "sha256=" + "0" * 64}).status_code == 401
 

@@ -144,6 +144,19 @@ def test_keys_of_any_characters(place: Place, s3: S3Server, bucket: str) -> None
     assert fates(place.pull()) == dict.fromkeys(keys, "unchanged")
 
 
+@pytest.mark.parametrize(
+    "prefix", ["d\u00e4 ta+%2F/#?&=;/", "\u65e5\u672c/\U0001f600/", "a//b//", " ", "in'()!*$@,[]{}|^~`\"<>\\"]
+)
+def test_a_prefix_of_any_characters(database: Database, owner: Caller, s3: S3Server, bucket: str, prefix: str) -> None:
+    for key in (f"{prefix}one.csv", f"{prefix}deep/two.csv", "other.csv", prefix[:-1] + "x.csv"):
+        s3.put(bucket, key, csv(2, key))
+    place = make_place(database, owner, s3_body(s3, bucket, config={"prefix": prefix}))
+    wanted = dict.fromkeys([f"{prefix}one.csv", f"{prefix}deep/two.csv"], "uploaded")
+    assert fates(place.pull()) == wanted
+    test = owner.post(f"{place.path}/test").json()
+    assert test["ok"], test
+
+
 def test_an_object_that_changes_under_the_download_is_taken_as_it_is_then(
     database: Database, owner: Caller, s3: S3Server, bucket: str
 ) -> None:

@@ -194,7 +194,11 @@ def _only(values: Mapping[str, str], name: str) -> str:
 
 
 def _verify(keys: list[str], message: Message) -> str:
-    """The id of a message that one of the keys signed: as Standard Webhooks, or its body alone as GitHub does."""
+    """The id of a message that one of the keys signed: as Standard Webhooks, or its body alone as GitHub does.
+
+    Where nothing but the body is signed, whoever has seen a message could send it again under another id: there the
+    content is the id.
+    """
     message.body.seek(0)
     body = message.body.read()
     given = next((message.headers[name] for name in BODY_SIGNATURES if name in message.headers), "")
@@ -203,6 +207,7 @@ def _verify(keys: list[str], message: Message) -> str:
             verify(keys, message.headers, body, now=time.time())
         else:
             verify_body(keys, given, body)
+            return _content_id(message)
     except (BadSignature, BadKey):
         raise BadSignature(REFUSED) from None
     return _id_of(message)
@@ -234,6 +239,10 @@ def _id_of(message: Message) -> str:
             if len(given) > DELIVERY_ID_CHARS_MAX or not given.isprintable():
                 raise Malformed(f"The header {name} is not an id of at most {DELIVERY_ID_CHARS_MAX} characters.")
             return given
+    return _content_id(message)
+
+
+def _content_id(message: Message) -> str:
     return f"sha256:{message.sha256}"
 
 
