@@ -96,6 +96,11 @@ def test_from_an_anonymous_upload_to_the_end(
     chrome.evaluate("location.reload()")
     job = address.removeprefix("/batch/")
     wait_for(lambda: linked(owner, job), "the link")
+    click(chrome, "Fax")
+    click(chrome, "Save mapping")
+    wait_for(
+        lambda: owner.get(f"/api/v1/batch/enrich/{job}/mapping").json()["variants"] == ["Fax"], "the saved mapping"
+    )
     click(chrome, "Start")
     wait_for(lambda: "Starting an enrichment needs" in shown(chrome), "the balance gate")
     assert "Top up" in shown(chrome)

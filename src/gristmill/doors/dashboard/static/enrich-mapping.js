@@ -30,6 +30,19 @@ function choice(columns, chosen, label) {
   return make("select", { "aria-label": label }, ...options);
 }
 
+/** A column that is in the set while it is pressed. @param {string} name @param {Set<string>} chosen */
+function toggle(name, chosen) {
+  const button = make("button.chip", {
+    type: "button",
+    "aria-pressed": String(chosen.has(name)),
+    click: () => {
+      if (!chosen.delete(name)) chosen.add(name);
+      button.setAttribute("aria-pressed", String(chosen.has(name)));
+    },
+  }, name);
+  return button;
+}
+
 /**
  * @param {any} mapping answer of `/mapping`
  * @param {{ locked: boolean, save: (body: unknown) => Promise<void>, refused: (error: Error) => void }} how
@@ -55,11 +68,16 @@ export function mappingTable(mapping, { locked, save, refused }) {
   const heads = ["Field", "Columns", "How sure", ...(locked ? [] : ["Samples"]), "Why"].map((text) => make(text === "Why" ? "th.wide" : "th", { scope: "col" }, text));
   const table = make("table.table.table--form", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body));
   const parts = [make("div.scroll", { tabindex: "0", role: "group", "aria-label": "Columns and fields" }, table)];
-  const used = new Set([...Object.values(mapping.fields).flatMap((use) => use.columns), ...mapping.variants]);
-  const left = mapping.columns.filter((name) => !used.has(name));
-  const list = (title, names) => make("div.card-body", {}, make("h3", {}, title), make("ul.chips.chips--flush", {}, ...names.map((name) => make("li.chip", {}, name))));
-  if (mapping.variants.length) parts.push(list("Tried when little is found", mapping.variants));
-  if (left.length) parts.push(list("Not used", left));
+  const list = (title, items, note = null) => make("div.card-body", {}, make("h3", {}, title), note, make("ul.chips.chips--flush", {}, ...items.map((item) => make("li", {}, item))));
+  const variants = new Set(mapping.variants);
+  const fed = new Set(Object.values(mapping.fields).flatMap((use) => use.columns));
+  const rest = mapping.columns.filter((name) => !fed.has(name));
+  if (locked) {
+    if (variants.size) parts.push(list("Tried when little is found", mapping.variants.map((name) => make("span.chip", {}, name))));
+  } else if (rest.length) {
+    const note = make("p.note", {}, "Chosen ones are tried when little is found, and what they say is no news: choose your own e-mails and websites, too.");
+    parts.push(list("Other columns", rest.map((name) => toggle(name, variants)), note));
+  }
   if (!locked) {
     const button = make("button.btn", {
       type: "button",
@@ -67,7 +85,8 @@ export function mappingTable(mapping, { locked, save, refused }) {
         button.disabled = true;
         const fields = Object.fromEntries([...selects].map(([field, boxes]) => [field, [...new Set(boxes.map((box) => box.value).filter(Boolean))]]));
         try {
-          await save({ fields });
+          const chosen = new Set(Object.values(fields).flat());
+          await save({ fields, variants: [...variants].filter((name) => !chosen.has(name)) });
         } catch (error) {
           refused(error);
         }
