@@ -253,8 +253,7 @@ def test_an_operator_ends_a_payment_by_what_the_chain_says(
     code, said = shell("payments")
     assert code == 0
     assert payment_id in said.stdout
-    for wrong, expected in ((["--as", "settled"], 2), ([], 2), (["--as", "paid"], 2)):
-        assert shell("payments", payment_id, *wrong)[0] == expected
+    assert shell("payments", payment_id, "--as", "settled")[0] == 2, "by which transaction?"
     assert shell("payments", str(uuid7()), "--as", "failed")[0] == 1
     ending = ["payments", payment_id, "--as", "settled", "--transaction", "0xseen"]
     code, said = shell(*ending)
@@ -262,7 +261,6 @@ def test_an_operator_ends_a_payment_by_what_the_chain_says(
     assert "10.000000 USD were credited" in said.stdout
     assert credited(buyer) == [UNITS]
     assert shell(*ending)[0] == 1, "once"
-    assert payment_id not in shell("payments")[1].stdout
 
 
 def test_pending_payments_are_looked_after(
