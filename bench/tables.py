@@ -36,7 +36,8 @@ COLUMNS = (
 )  # fmt: skip
 NOTE = (
     'Met at the fair, said ""later"" twice; wants a quote for the second quarter, prefers mail, has asked '
-    "about delivery times and the warranty of the larger one. Key account since the merger; see the contract before any talk about it."
+    "about delivery times and the warranty of the larger one. Key account since the merger; see the contract "
+    "before any talk about it."
 )
 
 
@@ -132,9 +133,19 @@ def apart(name: str, path: Path) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
+class NoPandas:
+    """pyarrow loads pandas where it is installed, for half a second; Gristmill does not bring it."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def be_reader(name: str, path: Path) -> None:
     """The other side of `apart`."""
     reader = LARGE[name]
+    if name.startswith("gristmill"):
+        sys.meta_path.insert(0, NoPandas())
     with path.open("rb") as file:  # what is read is in memory for everyone
         while file.read(1 << 24):
             pass

@@ -167,7 +167,8 @@ _NEVER = frozenset("\n\r\"'\\.-+$%€£()[]{}<>=@/?\0`")
 
 
 def _read(sample: str, delimiter: str, quote: str) -> _Reading:
-    block = split_records(sample, Grammar(delimiter, quote, "", skip_initial_space=False), is_last=True)
+    skip = _spaces_follow(sample, delimiter, quote)
+    block = split_records(sample, Grammar(delimiter, quote, "", skip_initial_space=skip), is_last=True)
     rows = [row for row in block.rows[:SAMPLE_RECORDS] if any(cell.strip() for cell in row)]
     if not rows:
         return _Reading(delimiter, quote, [], 1, 0.0, 0.0)
@@ -206,18 +207,14 @@ def _detect_escape(sample: str, delimiter: str, quote: str) -> str:
     """A backslash, when reading with it leaves fewer quotes in doubt."""
     if not quote or not _ESCAPED_QUOTE.search(sample):
         return ""
-    plain = split_records(sample, Grammar(delimiter, quote, "", skip_initial_space=False), is_last=True)
-    escaped = split_records(sample, Grammar(delimiter, quote, "\\", skip_initial_space=False), is_last=True)
+    skip = _spaces_follow(sample, delimiter, quote)
+    plain = split_records(sample, Grammar(delimiter, quote, "", skip_initial_space=skip), is_last=True)
+    escaped = split_records(sample, Grammar(delimiter, quote, "\\", skip_initial_space=skip), is_last=True)
     return "\\" if len(escaped.malformed) < len(plain.malformed) else ""
 
 
 def _spaces_follow(sample: str, delimiter: str, quote: str) -> bool:
-    """Whether nearly every delimiter is followed by a blank, or a quoted cell by a blank before it."""
-    if delimiter in ("", " "):
+    """Whether more quoted cells have a blank before them than none."""
+    if delimiter in ("", " ") or not quote:
         return False
-    mark = re.escape(delimiter)
-    return bool(
-        quote
-        and len(re.findall(rf"{mark} +{re.escape(quote)}", sample))
-        > len(re.findall(rf"{mark}{re.escape(quote)}", sample))
-    )
+    return sample.count(f"{delimiter} {quote}") > sample.count(f"{delimiter}{quote}")

@@ -68,7 +68,7 @@ def is_blank(row: list[str]) -> bool:
 
 def detect_layout(records: list[list[str]], preamble: int | None = None, *, header: bool | None = None) -> Layout:
     """Preamble and header from the first records, blank ones included. Given values are not questioned."""
-    start, sure = (preamble, 1.0) if preamble is not None else _find_start(records)
+    start, sure = (preamble, 1.0) if preamble is not None else _below_comments(records) or _find_start(records)
     if header is not None:
         return Layout(start, header, sure, 1.0)
     rest = [row for row in records[start : start + 1 + BODY_RECORDS] if not is_blank(row)]
@@ -97,6 +97,18 @@ def detect_comment(records: list[list[str]]) -> str:
         ):
             return sign
     return ""
+
+
+def _below_comments(records: list[list[str]]) -> tuple[int, float] | None:
+    """Below lines at the top that start as comments do, when what follows them is clearly a header."""
+    filled = [(index, row) for index, row in enumerate(records[:PREAMBLE_RECORDS_MAX]) if not is_blank(row)]
+    count = next((n for n, (_, row) in enumerate(filled) if not row[0].lstrip().startswith(COMMENT_SIGNS)), 0)
+    if not 0 < count < len(filled) - 1:
+        return None
+    index, first = filled[count]
+    below = [row for row in records[index + 1 : index + 1 + BODY_RECORDS] if not is_blank(row)]
+    is_header = len(first) == len(below[0]) and _header_score(first, below) >= PROSE_SCORE_MIN
+    return (index, 0.9) if is_header else None
 
 
 def _find_start(records: list[list[str]]) -> tuple[int, float]:

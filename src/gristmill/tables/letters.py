@@ -7,6 +7,7 @@ of others, and where signs stand.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,33 +15,54 @@ from collections.abc import Callable, Mapping
 NONSENSE = -3.0
 MAIN_LETTER = 1.0
 """A letter of the language that covers the most of a text."""
+RARE_LETTER = 0.6
+"""One that this language has, but seldom."""
 OTHER_LETTER = 0.35
 """A letter of some other language."""
+CAPITAL = 0.8
+"""Share that a capital among capitals counts, in scripts that other encodings turn into them."""
 _FOREIGN = -0.2
 _MISPLACED = -0.8
 
-LANGUAGES: Mapping[str, frozenset[str]] = {
-    name: frozenset(letters + letters.upper().replace("SS", ""))
-    for name, letters in {
-        "German": "äöüß",
-        "French": "éèêëàâçîïôûùüœ",
-        "Spanish": "áéíóúñü",
-        "Catalan": "àçèéíïòóúü",
-        "Portuguese": "ãáâàçéêíóôõú",
-        "Italian": "àèéìòù",
-        "Danish, Norwegian": "æøåé",
-        "Swedish, Finnish": "åäöé",
-        "Icelandic": "áðéíóúýþæö",
-        "Dutch": "ëïéèöü",
-        "Polish": "ąćęłńóśźż",
-        "Czech, Slovak": "áčďéěíňóřšťúůýžľĺŕäô",
-        "Hungarian": "áéíóöőúüű",
-        "Romanian": "ăâîșțşţ",
-        "Croatian, Slovene": "čćđšž",
-        "Turkish": "çğ\u0131öşüâî",
-        "Baltic": "āčēģīķļņōŗšūžąęėįųõäöü",
-    }.items()
+# Language -> its letters beyond ASCII, the common ones before the bar.
+_LETTERS = {
+    "German": "äöüß",
+    "French": "éèàê|çâîôûïëùüœ",
+    "Spanish": "áéíóñ|úü",
+    "Catalan": "àèéíòó|çïúü",
+    "Portuguese": "ãáçéíó|âàêôõú",
+    "Italian": "àèòùì|é",
+    "Danish, Norwegian": "æøå|é",
+    "Swedish, Finnish": "åäö|é",
+    "Icelandic": "áðéíóúýþæö",
+    "Dutch": "ëéï|èöü",
+    "Polish": "ąćęłńóśźż",
+    "Czech, Slovak": "áčéěířšůúýž|ďňóťľĺŕäô",
+    "Hungarian": "áéíóöőú|üű",
+    "Romanian": "ăâîșțşţ",
+    "Croatian, Slovene": "čćđšž",
+    "Turkish": "çğ\u0131öşü\u0130|âî",
+    "Baltic": "āēīūšžėų|čģķļņōŗąęįõäöü",
 }
+
+
+def _both_cases(letters: str) -> frozenset[str]:
+    return frozenset(letters + letters.upper().replace("SS", ""))
+
+
+LANGUAGES: Mapping[str, frozenset[str]] = {
+    name: _both_cases(letters.replace("|", "")) for name, letters in _LETTERS.items()
+}
+_RARE: Mapping[frozenset[str], frozenset[str]] = {
+    LANGUAGES[name]: _both_cases(letters.partition("|")[2]) for name, letters in _LETTERS.items()
+}
+_COMMON_LATIN = frozenset[str]().union(*(letters - _RARE[letters] for letters in LANGUAGES.values()))
+WORDS = re.compile(
+    r"straße|\b(?:groß|für|über|café|são|josé|maría|côte|île|españa|señor|zürich|münchen|köln|müller|hôtel|québec|méxico|bogotá)\b",
+    re.IGNORECASE,
+)
+"""Words that occur in tables of all kinds of places: finding one is worth more than its letters."""
+
 # Letters and characters that make up most of a running text.
 _COMMON: Mapping[str, frozenset[str]] = {
     "cyrillic": frozenset("оеаинтсрвлкмдпуяыьгзОЕАИНТСРВЛКМДПУЯЫЬГЗ"),
@@ -61,6 +83,9 @@ _COMMON: Mapping[str, frozenset[str]] = {
         "県町丁目番地所階館駅郡字沢辺浜崎島川田村松井木本野原谷森林池石藤佐伊高橋渡辺斎沼塚坂浦津"
     ),
 }
+_BYTES_OF_COMMON_HANGUL = 2
+"""Other syllables are written with more, as their parts."""
+_NEVER_FIRST = frozenset("ьъыЬЪЫςם")
 _BEFORE_WORD = frozenset("\u2018\u201c\u201e\u00ab\u00bf\u00a1")
 _CURRENCY = frozenset("£€¥")
 _AFTER_NUMBER = frozenset("°ºª½¼¾²³")
@@ -117,12 +142,19 @@ def _latin(char: str, left: str, right: str, language: frozenset[str]) -> float:
         return _MISPLACED
     if left.isupper() and (right.isupper() if char.islower() else right.islower()):
         return _MISPLACED / 2
-    known = char in language
+    if char in "þÞ" and left.isalpha():  # it starts words; another encoding has a letter there that does not
+        return _MISPLACED / 2
     if not left.isalpha() and not right.isalpha():  # few words have one letter
-        return OTHER_LETTER if known else 0.0
-    if known:
-        return MAIN_LETTER
-    return OTHER_LETTER if any(char in letters for letters in LANGUAGES.values()) else _FOREIGN
+        return OTHER_LETTER if char in language else 0.0
+    return _letter(char, language)
+
+
+def _letter(char: str, language: frozenset[str]) -> float:
+    if char in language:
+        return RARE_LETTER if char in _RARE[language] else MAIN_LETTER
+    if char in _COMMON_LATIN:
+        return OTHER_LETTER
+    return OTHER_LETTER / 2 if any(char in letters for letters in LANGUAGES.values()) else _FOREIGN
 
 
 def _other_letter(char: str, left: str, right: str) -> float:
@@ -132,9 +164,10 @@ def _other_letter(char: str, left: str, right: str) -> float:
         return _east_asian(char, kind, neighbours, left, right)
     if kind == "other" or "latin" in neighbours or not neighbours:
         return _MISPLACED
-    if char.isupper() and left.islower():
+    if (char.isupper() and left.islower()) or (char in _NEVER_FIRST and not left.isalpha()):
         return _MISPLACED
-    return MAIN_LETTER if char in _COMMON[kind] else 0.3
+    weight = CAPITAL if char.isupper() and (left.isupper() or right.isupper()) else 1.0
+    return weight * (MAIN_LETTER if char in _COMMON[kind] else 0.3)
 
 
 def _east_asian(char: str, kind: str, neighbours: list[str], left: str, right: str) -> float:
@@ -145,8 +178,16 @@ def _east_asian(char: str, kind: str, neighbours: list[str], left: str, right: s
     if kind == "han":
         return (MAIN_LETTER if char in _COMMON["han"] else 0.15) + penalty
     if kind == "hangul":
-        return (0.9 if "han" not in neighbours else 0.2) + penalty
+        return (0.2 if "han" in neighbours else 0.9 if _is_common_hangul(char) else _MISPLACED) + penalty
     return 0.9 + penalty
+
+
+def _is_common_hangul(char: str) -> bool:
+    """Whether it is one of the syllables of the national standard, which leaves out those that hardly occur."""
+    try:
+        return len(char.encode("euc_kr")) == _BYTES_OF_COMMON_HANGUL
+    except UnicodeEncodeError:
+        return False
 
 
 def _sign(char: str, left: str, right: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -18,8 +19,10 @@ from gristmill.tables.records import Grammar, split_records
 from gristmill.tables.source import HEAD_BYTES, Source
 from gristmill.tables.unpack import GZIP_MAGIC, UNPACKERS, ZSTD_MAGIC
 
-CONTROL_SHARE_MAX = 0.1
+CONTROL_SHARE_MAX = 0.05
 """Text has hardly any control characters; a file with more is no text."""
+SEPARATOR_SHARE_MAX = 0.6
+"""Of a file of many empty cells most are separators."""
 
 BINARY_FORMATS = frozenset(("xlsx", "xls", "xlsb", "ods", "parquet"))
 """Formats that are no text."""
@@ -91,8 +94,12 @@ def _unpacked_head(data: bytes, compression: str) -> bytes:
 
 def _check_is_text(head: bytes, encoding: str) -> None:
     """Refuse what is no text. A given format is believed, so this is skipped for it."""
-    controls = 0 if encoding.startswith(("utf-16", "utf-32")) else len(_CONTROLS.findall(head))
-    if controls > CONTROL_SHARE_MAX * len(head):
+    if encoding.startswith(("utf-16", "utf-32")):
+        return
+    counts = Counter(_CONTROLS.findall(head))
+    # One control character may separate the cells, and another the records.
+    separators = sum(sorted(count for char, count in counts.items() if char != b"\0")[-2:])
+    if counts.total() - separators > CONTROL_SHARE_MAX * len(head) or separators > SEPARATOR_SHARE_MAX * len(head):
         raise Unreadable("The file is not text.")
 
 
