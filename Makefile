@@ -64,11 +64,13 @@ bench: .venv/.ready ## Measure speed beside its peers; prints tables
 	$(PY) bench/connectors.py
 	$(PY) bench/gotemplate.py
 	$(PY) bench/mapping.py
+	$(PY) bench/tables.py
 	$(PY) bench/enrich.py
 	$(PY) bench/datasets.py
 	$(PY) bench/retrieval.py
 
-soak: .venv/.ready ## Long tests: a million rows, 20,000 rows under kill -9
+soak: .venv/.ready ## Long tests: a million rows, 20,000 rows under kill -9, fuzzing
+	$(UV) sync --locked --quiet --group bench
 	$(PY) bench/memory.py
 	GRISTMILL_SOAK=1 $(RUN)pytest -m "slow or not slow" tests/flows/test_kill.py tests/soak -s
 
