@@ -34,9 +34,16 @@ def test_stop_words_are_left_out_of_questions_that_have_others() -> None:
     assert {"the", "of"} <= STOP_WORDS
 
 
+class Everything:
+    """Has whatever is looked for in it."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
 @given(st.text(max_size=60))
 def test_places_are_where_the_words_stand(text: str) -> None:
-    found = places(text)
+    found = places(text, Everything())
     assert all(fold(text[word.start : word.end]).startswith(word.text) for word in found)
     assert sorted(found, key=lambda word: (word.start, word.end)) == found
 
@@ -49,12 +56,24 @@ def test_stems_come_from_the_database(database: Database, organization: int) -> 
 
 def test_highlights_mark_the_words_in_their_pieces() -> None:
     text = "Bakeries are nice. " * 3 + "x " * 300 + "The best bakery of Rome."
-    found = places(text)
-    pieces = highlight(found, text, frozenset({"bakeri", "rome"}), {"bakeries": "bakeri", "bakery": "bakeri"})
+    pieces = highlight(text, {"bakeries", "bakery", "rome"})
     assert len(pieces) == 2
     for piece in pieces:
         assert piece.text in text
         assert len(piece.text) <= 200
         assert {piece.text[start:end].lower() for start, end in piece.marks} <= {"bakeries", "bakery", "rome"}
     assert [pieces[1].text[start:end] for start, end in pieces[1].marks] == ["bakery", "Rome"]
-    assert highlight(found, text, frozenset({"nothing"}), {}) == []
+    assert highlight(text, {"nothing"}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "marked"),
+    [
+        ("Zürich, zürich", {"zurich"}, ["Zürich", "zürich"]),
+        ("東京都 de", {"東京", "de"}, ["東京", "de"]),
+        ("plain text", {"text"}, ["text"]),
+    ],
+)
+def test_only_wanted_words_are_marked(text: str, wanted: set[str], marked: list[str]) -> None:
+    (piece,) = highlight(text, wanted)
+    assert [piece.text[start:end] for start, end in piece.marks] == marked

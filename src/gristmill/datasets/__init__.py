@@ -2,15 +2,33 @@
 
 Other rooms look into datasets by `ask` (a question from an edge, whole) or, inside of their own transaction,
 `embedders_of` and `embed_question` before it and `search` in it; by `query` (one guarded SELECT), `record_rows`,
-`live_version` and `embed_texts`.
+`live_version`, `embedder_of` and `embed_texts`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gristmill.datasets.model import Answer, Dataset, DatasetNotFound, Hit, NoVectorSearch, Question, SearchResult
+from gristmill.datasets.model import (
+    Answer,
+    Dataset,
+    DatasetNotFound,
+    EmbedderChoice,
+    Hit,
+    NoVectorSearch,
+    Question,
+    SearchResult,
+)
 from gristmill.datasets.questions import ask, embed_question, embed_texts, embedders_of
-from gristmill.datasets.service import Changes, Scope, get, list_datasets, live_version, process, record_rows
+from gristmill.datasets.service import (
+    Changes,
+    Scope,
+    embedder_of,
+    get,
+    list_datasets,
+    live_version,
+    process,
+    record_rows,
+)
 
 if TYPE_CHECKING:
     from gristmill.datasets.querying import query
@@ -21,6 +39,7 @@ __all__ = [
     "Changes",
     "Dataset",
     "DatasetNotFound",
+    "EmbedderChoice",
     "Hit",
     "NoVectorSearch",
     "Question",
@@ -29,6 +48,7 @@ __all__ = [
     "ask",
     "embed_question",
     "embed_texts",
+    "embedder_of",
     "embedders_of",
     "get",
     "list_datasets",

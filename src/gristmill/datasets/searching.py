@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,8 @@ from gristmill.datasets.packed import Packed
 from gristmill.datasets.postings import Corpus, Found, Mask, Place, Posting, fuse, merge, rank
 from gristmill.datasets.questions import rows_of
 from gristmill.datasets.survey import pack, unpack
-from gristmill.datasets.words import highlight, places, question_words
+from gristmill.datasets.words import highlight, question_words
+from gristmill.datasets.words import words as words_of
 
 INDEX_DEPTH = 120
 """Nearest that are asked of a vector index; beyond, it gets slow and fusion gains nothing that can be measured."""
@@ -174,7 +175,7 @@ def _narrow(tx: Tx, found: Sequence[_Searchable], value: Any) -> None:
 _stems: dict[str, str] = {}
 
 
-def _stems_of(tx: Tx, words: Sequence[str]) -> Mapping[str, str]:
+def _stems_of(tx: Tx, words: Iterable[str]) -> Mapping[str, str]:
     """Word -> stem; asked of the database once per word and process."""
     new = [word for word in dict.fromkeys(words) if word not in _stems]
     if new:
@@ -279,8 +280,9 @@ def _hits(
         ordinals, owners = [item[0] for item in inside], [item[1] for item in inside]
         for row in search_store.list_hits(tx, organization_id, dataset_id, ordinals, owners):
             rows[dataset_id, row["ordinal"]] = row
-    words = {place: places(row["text"]) for place, row in rows.items()}
-    stems = _stems_of(tx, [word.text for found in words.values() for word in found])
+    words = {word for row in rows.values() for word in words_of(row["text"])}
+    stems = _stems_of(tx, words)
+    marked = {word for word in words if stems.get(word, word) in terms}
     return [
         Hit(
             place[0],
@@ -289,7 +291,7 @@ def _hits(
             round(score, 6),
             rows[place]["text"],
             rows[place]["data"],
-            highlight(words[place], rows[place]["text"], terms, stems),
+            highlight(rows[place]["text"], marked),
         )
         for place, _, score in best
     ]

@@ -256,15 +256,24 @@ def live_version(tx: Tx, organization_id: int, dataset_id: int) -> int | None:
     return row_of(tx, Scope(organization_id, agent_id), dataset_id)["version"]
 
 
+def embedder_of(tx: Tx, organization_id: int, dataset_id: int) -> EmbedderChoice:
+    """What makes the vectors of a dataset, whichever agent it belongs to. Raises `DatasetNotFound`."""
+    return get(tx, _scope_of(tx, organization_id, dataset_id), dataset_id).embedder
+
+
 def record_rows(tx: Tx, organization_id: int, dataset_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """(record key, row as it came) of every record that is searched, in the order of the file, with flat memory.
 
     Raises `DatasetNotFound`.
     """
+    return listing.record_rows(tx, organization_id, row_of(tx, _scope_of(tx, organization_id, dataset_id), dataset_id))
+
+
+def _scope_of(tx: Tx, organization_id: int, dataset_id: int) -> Scope:
     agent_id = store.find_agent_of(tx, organization_id, dataset_id)
     if agent_id is None:
         raise DatasetNotFound(f"There is no dataset {dataset_id}.")
-    return listing.record_rows(tx, organization_id, row_of(tx, Scope(organization_id, agent_id), dataset_id))
+    return Scope(organization_id, agent_id)
 
 
 def write_errors(database: Database, scope: Scope, dataset_id: int) -> Iterator[bytes]:

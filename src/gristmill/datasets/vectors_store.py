@@ -113,10 +113,10 @@ def nearest_of_all(
 ) -> list[tuple[int, float]]:
     """The same by comparing every vector."""
     inside = sql.SQL("") if members is None else sql.SQL(_INSIDE)
-    # An expression that no index knows.
+    # The order is by an expression that no index knows, and that is computed once.
     statement = sql.SQL(
-        "SELECT ordinal, -(embedding <#> %(vector)b::halfvec) AS score FROM {} {}ORDER BY 0 - (embedding <#>"
-        " %(vector)b::halfvec) DESC, ordinal LIMIT %(limit)s"
+        "SELECT ordinal, -(embedding <#> %(vector)b::halfvec) AS score FROM {} {}ORDER BY score DESC, ordinal"
+        " LIMIT %(limit)s"
     ).format(table_name("vectors", table_id), inside)
     return _pairs(
         tx, statement, {"vector": vector, "members": members, "count": 8 * len(members or b""), "limit": limit}
@@ -129,7 +129,7 @@ def nearest_of_some(
     """The same by comparing those that are named."""
     statement = sql.SQL(
         "SELECT ordinal, -(embedding <#> %(vector)b::halfvec) AS score FROM {} WHERE ordinal = ANY(%(ordinals)b::int[])"
-        " ORDER BY 0 - (embedding <#> %(vector)b::halfvec) DESC, ordinal LIMIT %(limit)s"
+        " ORDER BY score DESC, ordinal LIMIT %(limit)s"
     ).format(table_name("vectors", table_id))
     return _pairs(tx, statement, {"vector": vector, "ordinals": list(ordinals), "limit": limit})
 

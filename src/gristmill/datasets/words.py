@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
 from gristmill.datasets.model import Highlight
@@ -93,24 +93,30 @@ def _take_apart(run: str, offset: int) -> Iterator[Word]:
         yield Word(run[place:][:WORD_CHARS_MAX], offset + place, offset + len(run))
 
 
-def places(text: str) -> list[Word]:
-    """The words, folded, with their places in the text as it is."""
+def places(text: str, wanted: Container[str]) -> list[Word]:
+    """Where words stand in the text as it is, of those that are wanted as they are folded."""
     if text.isascii():
-        return [Word(run[0][:WORD_CHARS_MAX], run.start(), run.end()) for run in _RUNS.finditer(text.lower())]
-    out: list[Word] = []
+        return [
+            Word(word, run.start(), run.end())
+            for run in _RUNS.finditer(text.lower())
+            if (word := run[0][:WORD_CHARS_MAX]) in wanted
+        ]
+    return [word for word in _folded_places(text) if word.text in wanted]
+
+
+def _folded_places(text: str) -> Iterator[Word]:
     for run in _RUNS.finditer(text):
         if run[0].isascii() or not _DENSE_RUN.search(run[0]):
-            out.append(Word(fold(run[0])[:WORD_CHARS_MAX], run.start(), run.end()))
+            yield Word(fold(run[0])[:WORD_CHARS_MAX], run.start(), run.end())
         else:
-            out.extend(Word(fold(word.text), word.start, word.end) for word in _take_apart(run[0], run.start()))
-    return out
+            for word in _take_apart(run[0], run.start()):
+                yield Word(fold(word.text), word.start, word.end)
 
 
-def highlight(found: Sequence[Word], text: str, terms: frozenset[str], stems: Mapping[str, str]) -> list[Highlight]:
-    """The pieces of a text with the most words whose stems are among `terms`, in the text's order."""
-    marked = [word for word in found if stems.get(word.text, word.text) in terms]
+def highlight(text: str, wanted: Container[str]) -> list[Highlight]:
+    """The pieces of a text with the most of the wanted words, in the text's order."""
     pieces: list[tuple[int, int, list[Word]]] = []
-    for word in marked:
+    for word in places(text, wanted):
         if pieces and word.end - pieces[-1][0] <= FRAGMENT_CHARS:
             pieces[-1][2].append(word)
         else:
