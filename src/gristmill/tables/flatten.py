@@ -17,6 +17,7 @@ INDEX_DIGITS_MAX = 9
 
 
 _NESTED = (dict, list)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 def flatten(value: Any) -> dict[str, Any]:
@@ -39,14 +40,15 @@ def _flatten_into(columns: dict[str, Any], prefix: str, value: dict[str, Any] | 
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         path = f"{prefix}{key}"
-        if isinstance(item, (dict, list)) and item and depth < DEPTH_MAX and len(columns) < COLUMNS_MAX:
+        if item and isinstance(item, _NESTED) and depth < DEPTH_MAX and len(columns) < COLUMNS_MAX:
             _flatten_into(columns, f"{path}.", cast("dict[str, Any] | list[Any]", item), depth + 1)
-            continue
-        name, count = path, 1
-        while name in columns:
-            count += 1
-            name = f"{path}_{count}"
-        columns[name] = item
+        elif path in columns:
+            count = 2
+            while f"{path}_{count}" in columns:
+                count += 1
+            columns[f"{path}_{count}"] = item
+        else:
+            columns[path] = item
 
 
 def cell(value: Any) -> str:
@@ -65,7 +67,7 @@ def cell(value: Any) -> str:
         return _exact(value)
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else json.dumps(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return _encode(value)
 
 
 def _exact(value: int) -> str:

@@ -12,7 +12,7 @@ _FORMULA = re.compile(f"[{_BLANKS}]*[{_SIGNS}]|[\t\r\n\0]|'[{_BLANKS}]*'*[{_SIGN
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?|\+(?=(?:\D*\d){7})[\d ().-]{7,30}")
 # The apostrophe comes first, so that only apostrophes are looked at.
 _GUARDED = re.compile(f"'(?<![A-Za-z0-9]')[{_BLANKS}]*'*[{_SIGNS}\t\r\n\0]")
-_HARMLESS_STARTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+HARMLESS_STARTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _QUOTED_SHARE_MAX = 0.5
 
 
@@ -22,7 +22,7 @@ def guard(text: str) -> str:
     Numbers (-5, -5.25e3) and phone numbers (+61 7 3823 2828) are left alone. A text that already starts with an
     apostrophe before such a character gets a second one, so `unguard` gives back every text unchanged.
     """
-    if text[:1] in _HARMLESS_STARTS:
+    if text[:1] in HARMLESS_STARTS:
         return text
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 

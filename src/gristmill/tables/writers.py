@@ -13,7 +13,7 @@ import orjson
 
 from gristmill.base.errors import Invalid
 from gristmill.tables.flatten import cell
-from gristmill.tables.formulas import guard
+from gristmill.tables.formulas import HARMLESS_STARTS, guard
 
 CHUNK_ROWS = 1_000
 """Rows per chunk of bytes."""
@@ -82,9 +82,9 @@ def _line_writer(
     """Row -> its text, newline included."""
 
     def plain(value: Any) -> Any:
-        if isinstance(value, str):
-            return guard(value) if guard_formulas else value
         kind = type(value)
+        if kind is str or isinstance(value, str):
+            return guard(value) if guard_formulas and value[:1] not in HARMLESS_STARTS else value
         return value if kind is int or (kind is float and value - value == 0) else cell(value)
 
     if quoting == "text":
