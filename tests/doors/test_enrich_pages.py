@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from uuid import UUID
 
 import httpx
 import pytest
 
-from conftest import Caller
+from conftest import Caller, fund
+from enrich.conftest import await_job, lead_agent
 from gristmill import identity
 from gristmill.base.db import Database
+from gristmill.base.ids import row_uuid
+from lead_vendor import Vendor, record
 
 LEADS = (
     "company,street,city,state,zip,phone,owner\n"
@@ -52,6 +56,39 @@ def test_no_byte_of_a_lead_is_in_a_frame(anyone: httpx.Client, browser: httpx.Cl
             text = client.get(path).text
             for secret in ("Haney", "Ana Ruiz", "7246547732", "100 Main", job["upload_token"]):
                 assert secret not in text
+
+
+def test_no_page_shows_what_was_found(database: Database, worker: object, owner: Caller, browser: httpx.Client) -> None:
+    vendor = Vendor().start()
+    vendor.records["Haney Furniture Co"] = [
+        record("Haney Furniture Co", city="Pittsburgh", zip="15213", phone="(813) 555-0188",
+               email="office@haney.example", people=[{"name": "Jordan Haney", "role": "Owner"}])
+    ]  # fmt: skip
+    agent = lead_agent(database, owner.organization_id, [{"provider": "http", "config": vendor.config()}])
+    fund(database, owner.organization_id, 20_000_000)
+    answer = owner.client.post(
+        "/api/v1/batch/enrich/upload", files={"file": ("l.csv", LEADS)}, data={"agent": agent.id}
+    )
+    job = answer.json()
+    owner.post(f"/api/v1/batch/enrich/{job['id']}/start")
+    assert await_job(owner, job["id"])["succeeded"] == 1
+    vendor.stop()
+    batch = f"/dashboard/batches/{job['id']}"
+    row = browser.get(f"{batch}/rows/{row_uuid(UUID(job['id']), 1)}")
+    assert (row.status_code, row.headers["location"]) == (303, f"/batch/{job['id']}")
+    for path in (
+        "/dashboard",
+        "/dashboard/batches",
+        batch,
+        f"/dashboard/agents/{agent.id}",
+        f"/batch/{job['id']}/results",
+    ):
+        text = browser.get(path).text
+        for secret in ("555-0188", "5550188", "office@haney", "Jordan", "7246547732", "Ana Ruiz"):
+            assert secret not in text, path
+    page = browser.get(batch).text
+    assert "Haney Furniture Co" in page, "leads by their titles"
+    assert f'href="/batch/{job["id"]}"' in page
 
 
 def test_an_address_that_is_none_is_a_page(anyone: httpx.Client) -> None:

@@ -26,6 +26,9 @@ PER_PAGE = 50
 REFUSED = "input_invalid"
 """Cause of rows whose input was refused before they ran; running them again would change nothing."""
 
+LEADS = "enrichment"
+"""Origin of batches of leads: no page shows what was found about them, only the download does."""
+
 Verb = Literal["pause", "resume", "cancel", "retry"]
 RowFilter = Annotated[RowStatus | None, Query()]
 FormText = Annotated[str, Form(max_length=200)]
@@ -94,6 +97,7 @@ def _batch_page(visit: Visit, batch_id: UUID, choice: Choice, problem: Error | N
         http_status=problem.status if problem else 200,
         shell=visit.shell("batches", f"/dashboard/batches/{batch_id}"),
         batch=batch,
+        leads=batch.origin.get("kind") == LEADS,
         live=is_live(batch) or batch.status == "paused" or batch.running > 0,
         allowed=allowed(batch, failures),
         failures=failures,
@@ -152,6 +156,8 @@ def show_row(batch_id: UuidId, row_id: UuidId, request: Request) -> Response:
         raise RowNotFound(f"There is no row {row_id} in this batch.")
     with open_visit(request) as visit:
         batch = batches.get(visit.tx, visit.organization_id, batch_id)
+        if batch.origin.get("kind") == LEADS:
+            return RedirectResponse(f"/batch/{batch_id}", status_code=303)
         detail = batches.row_detail(visit.tx, visit.organization_id, row_id)
         shell = visit.shell("batches", f"/dashboard/batches/{batch_id}/rows/{row_id}")
     return html(
