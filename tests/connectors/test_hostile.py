@@ -21,13 +21,15 @@ import httpx
 import pytest
 
 from conftest import Caller, make_agent, wait_for
-from connector_world import Place, closes, csv, fates, limit, make_place, rules
+from connector_world import Place, closes, csv, fates, limit, make_place, rules, s3_body
 from gristmill.base.config import settings
 from gristmill.base.db import Database
 from gristmill.base.signing import signed_headers
 from gristmill.connectors import pull, push, testing
 from gristmill.connectors.kinds import https_webhook
+from gristmill.connectors.landing import MEMORY_BYTES_MAX
 from gristmill.connectors.s3 import client, documents, reading
+from s3_server import S3Server
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -328,6 +330,42 @@ def test_a_file_that_only_trickles_does_not_hold_a_pull_for_ever(
     found = feed.pull()
     assert (found["sync"]["status"], fates(found)) == ("FAILED", {"127.0.0.1/f": "failed"})
     assert "within 0.5 s" in found["manifest_json"][0]["error"]
+
+
+def test_many_files_that_only_trickle_hold_up_no_other_organization(
+    database: Database, owner: Caller, stranger: Caller, hostile: Hostile, s3: S3Server, bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Each of the large ones holds a thread; none of them is one that somebody else needs."""
+    large = csv(60_000)
+    objects = {f"{number}.csv": large for number in range(pull.LARGE_AT_ONCE)}
+    assert len(large) > MEMORY_BYTES_MAX
+    begun: list[str] = []
+
+    def get(handler: BaseHTTPRequestHandler) -> None:
+        begun.append(handler.path)
+        number = int(handler.path.rpartition("/")[2].removesuffix(".csv"))
+        handler.wfile.write(
+            f'HTTP/1.1 200 OK\r\nETag: "e{number}"\r\nContent-Length: {len(large)}\r\n\r\n'.encode()
+            + large[: MEMORY_BYTES_MAX + 1]
+        )
+        while not hostile.stopped.wait(0.05):
+            handler.wfile.write(b"x")
+
+    bucket_of(hostile, objects, get)
+    limit(monkeypatch, connector_s_max=4.0)
+    places = [make_place(database, owner, s3_source(hostile)) for _ in range(12)]
+    syncs = [(place, owner.post(f"{place.path}/pull").json()["id"]) for place in places]
+    wait_for(lambda: len(begun) >= 12 * pull.LARGE_AT_ONCE, "files that trickle")
+    s3.put(bucket, "in/large.csv", large)
+    s3.put(bucket, "in/small.csv", csv(2))
+    other = make_place(database, stranger, s3_body(s3, bucket))
+    found = other.pull()
+    assert fates(found) == dict.fromkeys(["in/large.csv", "in/small.csv"], "uploaded")
+    assert any(place.sync(sync)["sync"]["status"] == "RUNNING" for place, sync in syncs), "they trickle on"
+    for place in places:
+        owner.delete(place.path)
+    hostile.stopped.set()
 
 
 def test_a_listing_and_a_test_that_only_trickle_end(

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from conftest import Caller, make_agent, wait_for
 from connector_world import Place, make_place, rules
 from gristmill.base.db import Database
 from gristmill.base.ids import uuid7
+from gristmill.base.signing import signed_headers
 from gristmill.connectors import queue_store, sync_store
 from gristmill.engine import Worker
 from receiver import Receiver
@@ -122,6 +124,26 @@ def test_a_sync_that_its_worker_does_not_know_of_comes_back(
         tx.run("UPDATE connector_sync SET status = 'RUNNING', worker_id = %s WHERE id = %s", (worker.id, sync_id))
     assert sink.end_of(str(sync_id))["sync"]["status"] == "COMPLETED"
     assert len(receiver.posts) == 1
+
+
+def test_a_connector_is_deleted_while_its_syncs_end(
+    database: Database, owner: Caller, anyone: httpx.Client, worker: Worker
+) -> None:
+    """Both take the same locks in the same order, so that neither is refused."""
+    del worker
+    key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    for round_number in range(6):
+        body = {
+            "name": "In", "role": "INVENTORY_SOURCE", "type": "HTTPS_WEBHOOK",
+            "config": {"authScheme": "HmacSha256"}, "secret": {"key": key},
+        }  # fmt: skip
+        place = make_place(database, owner, body)
+        url = place.show()["inboundUrl"]
+        for number in range(4):
+            data = b"a,b\n%d,%d\n" % (round_number, number)
+            headers = {"Content-Type": "text/csv", **signed_headers([key], f"m{number}", int(time.time()), data)}
+            assert anyone.post(url, content=data, headers=headers).status_code == 202
+        assert owner.delete(place.path).status_code == 204
 
 
 def test_who_waits_is_listed_in_turns(fresh_database: Database) -> None:

@@ -266,6 +266,24 @@ def test_a_server_that_sends_no_ranges(receiver: Receiver, monkeypatch: pytest.M
         assert line.cut >= 1
 
 
+def test_without_room_to_read_ahead_an_object_comes_in_one_line(
+    s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RANGE_BYTES", 1000)
+    data = bytes(range(256)) * 50
+    etag = s3.put(bucket, "k", data)
+
+    async def work(one: S3Client) -> bytes:
+        landing = MemoryLanding(10**7)
+        await reading.read_object(one, reading.Version("k", etag, len(data)), landing)
+        return landing.read()
+
+    for room in (0, 1, 3, 24):
+        monkeypatch.setattr(reading, "RANGES_AHEAD_MAX", room)
+        assert with_client(s3.url, bucket, work) == data
+        assert reading._ahead.taken == 0
+
+
 def test_a_server_that_sends_ranges_and_calls_them_200(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "RANGE_BYTES", 1000)
     whole = bytes(range(251)) * 18

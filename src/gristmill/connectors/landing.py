@@ -1,8 +1,8 @@
 """Bytes on their way into the object store while they still come: hashed once, written once, visible when complete.
 
-Small objects are kept in memory and written at once. For a large one a thread writes what arrives; a few chunks wait
-between the two, so that memory stays flat. Until `finish` nobody sees the object, and whatever goes wrong before leaves
-none.
+Small objects are kept in memory and written at once. For a large one a thread of its own writes what arrives, for as
+long as that takes; a few chunks wait between the two, so that memory stays flat. Until `finish` nobody sees the object,
+and whatever goes wrong before leaves none.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import queue
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ MEMORY_BYTES_MAX = 1024**2
 """Objects up to here are written at once, when they are complete."""
 CHUNKS_WAITING = 4
 """Between the line and the object store."""
+CHUNK_BYTES_MAX = 1024**2
 
 
 class _Dropped(Exception):
@@ -36,7 +38,16 @@ class _Writer:
         self._chunks: queue.Queue[bytes | threading.Event | None] = queue.Queue(CHUNKS_WAITING)
         self._is_dropped = False
         self.md5: Any = hashlib.md5(usedforsecurity=False)
-        self.task = asyncio.ensure_future(in_thread(lambda: objects.put_stream(key, self._arriving())))
+        self.task = asyncio.ensure_future(self._write(objects, key))
+
+    async def _write(self, objects: ObjectStore, key: str) -> Stored:
+        own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync-large")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                own, lambda: objects.put_stream(key, self._arriving())
+            )
+        finally:
+            own.shutdown(wait=False)
 
     def _arriving(self) -> Iterator[bytes]:
         while (item := self._chunks.get()) is not None:
@@ -115,7 +126,8 @@ class StoreLanding:
             self._writer = _Writer(self._objects, self._key)
             await self._writer.put(bytes(self._memory))
             self._memory.clear()
-        await self._writer.put(chunk)
+        for start in range(0, len(chunk), CHUNK_BYTES_MAX):
+            await self._writer.put(chunk[start : start + CHUNK_BYTES_MAX])
 
     async def clear(self) -> None:
         """See Landing."""

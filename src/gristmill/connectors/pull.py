@@ -24,7 +24,7 @@ from gristmill.base.objects import ObjectStore, Stored
 from gristmill.connectors import sync_store
 from gristmill.connectors.closing import Outcome, close_pull, hold_pull
 from gristmill.connectors.kinds import Remote
-from gristmill.connectors.landing import StoreLanding
+from gristmill.connectors.landing import MEMORY_BYTES_MAX, StoreLanding
 from gristmill.connectors.model import (
     HISTORY_SYNCS,
     Entry,
@@ -45,6 +45,8 @@ from gristmill.connectors.together import together
 log = get_log("connectors")
 
 FETCHES_AT_ONCE = 16
+LARGE_AT_ONCE = 4
+"""Of these, objects too large to be kept in memory: each holds a thread for as long as it comes."""
 LIST_S_MAX = 900.0
 COMMIT_FILES = 64
 COMMIT_S = 0.5
@@ -88,6 +90,7 @@ class Pull:
         self._landed: list[_Landed] = []
         self._commit_due = Deadline(COMMIT_S)
         self._committing = asyncio.Lock()
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._outcome = Outcome()
         self._failures_in_row = 0
 
@@ -161,7 +164,10 @@ class Pull:
         key = object_key_of(self._connector.organization_id, self._connector.id, self._session.sync_id, found)
         try:
             check_size(found.size, bytes_max)
-            async with StoreLanding(self._objects, key, bytes_max) as landing:
+            async with (
+                self._large if found.size > MEMORY_BYTES_MAX else contextlib.nullcontext(),
+                StoreLanding(self._objects, key, bytes_max) as landing,
+            ):
                 fetched = await self._fetch_in_time(found, entry, landing)
                 if fetched is None:
                     self._note_unchanged(entry)

@@ -253,6 +253,8 @@ def delete(tx: Tx, organization_id: int, connector_id: int) -> list[str]:
 
     Answers keys of objects for `delete_objects`, once the transaction is through.
     """
+    get(tx, organization_id, connector_id)
+    sync_store.lock_open(tx, connector_id)  # before the connector, as those do who run them
     found = get(tx, organization_id, connector_id, lock=True)
     keys = [item.object_key for item in sync_store.list_stored(tx, connector_id) if item.object_key]
     for row in sync_store.list_parcels(tx, connector_id):

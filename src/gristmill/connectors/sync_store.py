@@ -132,6 +132,15 @@ def lock_running(tx: Tx, sync_id: UUID, worker_id: UUID) -> bool:
     return found is not None
 
 
+def lock_open(tx: Tx, connector_id: int) -> None:
+    """Keep syncs that have not ended from going on until the transaction ends."""
+    tx.rows(
+        "SELECT FROM connector_sync WHERE connector_id = %s AND status IN ('QUEUED', 'RUNNING', 'HELD') ORDER BY id"
+        " FOR UPDATE",
+        (connector_id,),
+    )
+
+
 def update_waiting(
     tx: Tx, sync_id: UUID, *, error: str | None, delay_s: float, exchanges: Sequence[Mapping[str, Any]] = ()
 ) -> None:

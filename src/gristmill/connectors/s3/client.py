@@ -45,8 +45,6 @@ CHUNK_BYTES = 256 * 1024
 PAGE_KEYS = 1000
 READ_HERE_BYTES_MAX = 1024**2
 """A listing that is larger is read in a thread: none may hold up the loop."""
-RANGES_IN_MEMORY = 8
-"""Of all large objects that one client reads at a time."""
 ETAG_MD5_CHARS = 32
 NO_RANGE = "NoRange"
 """Our own code for a server that sends no ranges."""
@@ -172,8 +170,6 @@ class S3Client:
         self._judged = ""
         self.requests = 0
         """Sent so far, repetitions included."""
-        self.ranges = asyncio.Semaphore(RANGES_IN_MEMORY)
-        """Whoever reads ahead takes one for each range; in order, so that the first of them always goes on."""
 
     async def list_page(self, prefix: str, token: str | None = None, *, keys_max: int = PAGE_KEYS) -> ListPage:
         """One page of the objects whose keys begin with `prefix`, in the order of their bytes."""

@@ -14,9 +14,32 @@ from gristmill.connectors.s3.client import ATTEMPTS_MAX, NO_RANGE, Head, S3Clien
 RANGE_BYTES = 8 * 1024**2
 """Larger objects are read in ranges of this size."""
 RANGES_AT_ONCE = 4
-"""Of one object; `S3Client.ranges` bounds those of all objects, which are in memory until it is their turn."""
+"""Of one object."""
+RANGES_AHEAD_MAX = 24
+"""Of all objects that this process reads; they are in memory until it is their turn."""
 CHANGES_MAX = 3
 """How often an object is followed that changes while it is read."""
+
+
+@dataclass(slots=True)
+class _Room:
+    """Room for ranges that are read ahead. Nobody waits for it: without any an object is read in one line."""
+
+    taken: int = 0
+
+    def take(self) -> bool:
+        """Whether there was some."""
+        if self.taken >= RANGES_AHEAD_MAX:
+            return False
+        self.taken += 1
+        return True
+
+    def give(self) -> None:
+        """Somebody else may have it."""
+        self.taken -= 1
+
+
+_ahead = _Room()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +93,25 @@ async def _read_version(client: S3Client, version: Version, landing: Landing) ->
     if version.size <= RANGE_BYTES:
         return await _read_range(client, version, 0, version.size - 1, landing.write)
     waiting: deque[asyncio.Task[tuple[Head, bytes]]] = deque()
-    starts = iter(range(0, version.size, RANGE_BYTES))
+    starts = deque(range(0, version.size, RANGE_BYTES))
     try:
         while True:
-            while len(waiting) < RANGES_AT_ONCE and (first := next(starts, None)) is not None:
-                await client.ranges.acquire()
-                waiting.append(asyncio.ensure_future(_read_ahead(client, version, first)))
-            head, data = await waiting[0]
-            await landing.write(data)
-            waiting.popleft()
-            client.ranges.release()
-            if not waiting:
+            while starts and len(waiting) < RANGES_AT_ONCE and _ahead.take():
+                waiting.append(asyncio.ensure_future(_read_ahead(client, version, starts.popleft())))
+            if waiting:
+                head, data = await waiting[0]
+                await landing.write(data)
+                waiting.popleft()
+                _ahead.give()
+            else:
+                first = starts.popleft()
+                head = await _read_range(client, version, first, _last(version, first), landing.write)
+            if not waiting and not starts:
                 return head
     finally:
         for task in waiting:
             task.cancel()
-            client.ranges.release()
+            _ahead.give()
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
@@ -110,6 +136,11 @@ async def _read_whole(client: S3Client, version: Version, landing: Landing) -> H
             return head
 
 
+def _last(version: Version, first: int) -> int:
+    """Where the range ends that begins there."""
+    return min(first + RANGE_BYTES, version.size) - 1
+
+
 async def _read_ahead(client: S3Client, version: Version, first: int) -> tuple[Head, bytes]:
     """One range, in memory until it is its turn."""
     data = bytearray()
@@ -117,7 +148,7 @@ async def _read_ahead(client: S3Client, version: Version, first: int) -> tuple[H
     async def put(chunk: bytes) -> None:
         data.extend(chunk)
 
-    head = await _read_range(client, version, first, min(first + RANGE_BYTES, version.size) - 1, put)
+    head = await _read_range(client, version, first, _last(version, first), put)
     return head, bytes(data)
 
 
