@@ -20,6 +20,7 @@ from gristmill.base.db import Database
 from gristmill.base.errors import Error
 from gristmill.base.http import CallContext, Shared, install_errors, shared
 from gristmill.batches.api import router as batches_router
+from gristmill.batches.making.api import router as making_router
 from gristmill.connectors.api import router as connectors_router
 from gristmill.connectors.inbound.api import router as inbound_router
 from gristmill.datasets.api import router as datasets_router
@@ -72,6 +73,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     # their routes become the app's own: an included router is asked as a whole, twice over, for every request.
     for router in (
         ledger_router,
+        making_router,
         batches_router,
         enrich_router,
         uploading_router,
