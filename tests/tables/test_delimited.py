@@ -120,6 +120,38 @@ def test_delimiters(delimiter: str) -> None:
     assert list(table.records()) == lines[1:]
 
 
+@pytest.mark.parametrize("delimiter", ["||", "::", "|~|", "~|~", "^|^"])
+def test_delimiters_of_several_characters(delimiter: str) -> None:
+    rows = [["id", "name", "note"], ["1", "Ana", "x"], ["2", "Ben", ""], ["3", "Cleo", "z"]]
+    table = read_table("".join(delimiter.join(row) + "\n" for row in rows).encode())
+    assert table.dialect.delimiter == delimiter
+    assert [table.header, *table.records()] == rows
+
+
+def test_names_of_rows_stand_before_the_header_in_tables_of_r() -> None:
+    table = read_table(b'"mpg" "cyl"\n' + b"".join(b'"Fiat %d" 32.4 4\n' % n for n in range(12)))
+    assert table.header == ["", "mpg", "cyl"]
+    assert next(table.rows()) == {"column_1": "Fiat 0", "mpg": "32.4", "cyl": "4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("8,69;6,98\n3,69;8,49\n5,01;4,4\n", None),
+        ("Store,2024-01-01,2024-01-02\nBonn,10,20\nLyon,30,40\n", ["Store", "2024-01-01", "2024-01-02"]),
+        (",0,1,2\n0,a,b,c\n1,d,e,f\n", ["", "0", "1", "2"]),
+        ("# made by us, 2024\n# for you, too\nid,name\n1,Ana\n2,Ben\n", ["id", "name"]),
+        ("# id,name\n1,Ana\n2,Ben\n", ["# id", "name"]),
+        ("Nr;Betrag\n1;1.234,50\n2;0,99\n", ["Nr", "Betrag"]),
+    ],
+)
+def test_headers(text: str, header: list[str] | None) -> None:
+    table = read_table(text.encode())
+    assert table.header == header
+    assert {len(row) for row in table.records()} == {len(table.columns)}
+    assert len(table.columns) == len(header or ["", ""])
+
+
 def test_long_delimiter_and_escape() -> None:
     assert read(b'a||b\n1||"x||y"\n', delimiter="||") == (["a", "b"], [["1", "x||y"]])
     assert read(b'a,b\n1,"x\\"y,"\n') == (["a", "b"], [["1", 'x"y,']])

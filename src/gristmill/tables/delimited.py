@@ -14,7 +14,7 @@ from gristmill.tables.delimiters import normalize_newlines
 from gristmill.tables.fitting import Fitting, repaired
 from gristmill.tables.formulas import unguard
 from gristmill.tables.infer import SAMPLE_ROWS, infer
-from gristmill.tables.layout import is_blank, table_width
+from gristmill.tables.layout import is_blank, names_rows, table_width
 from gristmill.tables.model import Column, Dialect, RowGroup, TooLargeToRead, unique_names
 from gristmill.tables.pieces import Splitter
 from gristmill.tables.records import Grammar, split_records
@@ -60,6 +60,8 @@ class DelimitedReader:
             records.pop(0)
         header = records.pop(0) if self.dialect.header and records else None
         body = [row for row in records[:SAMPLE_ROWS] if not is_blank(row)]
+        if header and names_rows(header, body, dialect.delimiter):
+            header = ["", *header]
         width = table_width(header, body)
         if width > COLUMNS_MAX:
             raise TooLargeToRead(f"The table has more than {COLUMNS_MAX} columns.", limit=COLUMNS_MAX)

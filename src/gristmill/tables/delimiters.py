@@ -31,6 +31,9 @@ _PRIORS = {
     ",": 1.0, "\t": 1.0, ";": 1.0, "|": 1.0, "\x1f": 1.0, "\x1e": 1.0, "\x01": 1.0,
     "^": 0.9, "~": 0.9, "¦": 0.9, "§": 0.9, ":": 0.6, " ": 0.6, "*": 0.6, "#": 0.6, "_": 0.5, "&": 0.5, "!": 0.5,
 }  # fmt: skip
+_LONG = ("||", "::", "~~", "^^", "##", "@@", "|~|", "~|~", "^|^", "|^|", "#|#", "|#|")
+"""Delimiters of several characters, believed where those never stand alone."""
+_LONG_PRIOR = 0.9
 _EXOTIC_PRIOR = 0.5
 _EXOTIC_MAX = 4
 WEAK_PRIOR = 0.8
@@ -43,6 +46,7 @@ TYPED_SHARE_MIN = 0.8
 """Share of the cells that must be of a kind other than text for it to be no accident."""
 _SINGLE_COLUMN = 0.02
 _ESCAPED_QUOTE = re.compile(r"""\\["']""")
+_TWO_NUMBERS = re.compile(r"\s*-?\d[\d.,]*\s*[;|\t]\s*-?\d[\d.,]*\s*")
 _QUOTE_MARKS = "\"'`~"
 
 
@@ -124,7 +128,7 @@ def _best_on_few(sample: str, pairs: list[tuple[str, str]]) -> list[tuple[str, s
 
 def _is_convincing(reading: _Reading) -> bool:
     """Whether a delimiter that is also part of everyday text really separates cells here."""
-    if _PRIORS.get(reading.delimiter, _EXOTIC_PRIOR) >= WEAK_PRIOR:
+    if _prior(reading.delimiter) >= WEAK_PRIOR:
         return True
     if reading.regular < WEAK_REGULAR_MIN:
         return False
@@ -155,12 +159,18 @@ def _quote_candidates(sample: str) -> list[str]:
 
 
 def _delimiter_candidates(sample: str) -> list[str]:
-    present = [mark for mark in _PRIORS if mark in sample]
-    # Anything else that is no letter, digit or everyday punctuation and occurs on most lines.
     lines = sample.count("\n") + 1
+    long = [
+        mark
+        for mark in _LONG
+        if sample.count(mark) >= lines - 1 and sample.count(mark[0]) == sample.count(mark) * mark.count(mark[0])
+    ]
+    parts = frozenset("".join(long))
+    present = [mark for mark in _PRIORS if mark in sample and mark not in parts]
+    # Anything else that is no letter, digit or everyday punctuation and occurs on most lines.
     counts = Counter(char for char in sample[: SAMPLE_CHARS // 4] if not char.isalnum() or char > "\x7f")
-    exotic = [char for char, n in counts.most_common() if n >= lines and char not in _NEVER]
-    return (present + [char for char in exotic if char not in _PRIORS][:_EXOTIC_MAX]) or [","]
+    exotic = [char for char, n in counts.most_common() if n >= lines and char not in _NEVER and char not in parts]
+    return (long + present + [char for char in exotic if char not in _PRIORS][:_EXOTIC_MAX]) or [","]
 
 
 _NEVER = frozenset("\n\r\"'\\.-+$%€£()[]{}<>=@/?\0`")
@@ -178,10 +188,13 @@ def _read(sample: str, delimiter: str, quote: str) -> _Reading:
     width, count = widths.most_common(1)[0]
     regular = count / len(rows)
     form = (pattern + regular * max(width - 1, 0.001) / width) / 2
-    prior = _PRIORS.get(delimiter, _EXOTIC_PRIOR)
     malformed = 1 - min(1.0, len(block.malformed) / len(rows))
-    score = form * _type_share(rows, quote) * prior * (0.3 + 0.7 * malformed)
+    score = form * _type_share(rows, quote) * _prior(delimiter) * (0.3 + 0.7 * malformed)
     return _Reading(delimiter, quote, rows, width, regular, score)
+
+
+def _prior(delimiter: str) -> float:
+    return _LONG_PRIOR if len(delimiter) > 1 else _PRIORS.get(delimiter, _EXOTIC_PRIOR)
 
 
 def _type_share(rows: list[list[str]], quote: str) -> float:
@@ -198,6 +211,8 @@ def _typed_weight(cell: str, quote: str) -> float:
         return 1.0
     if cell[0] in _QUOTE_MARKS and cell[0] != quote and (quote == "" or (len(cell) > 1 and cell[-1] == cell[0])):
         return 0.2
+    if _TWO_NUMBERS.fullmatch(cell):
+        return 0.1
     # Text that still holds many separators is probably several cells.
     marks = sum(cell.count(mark) for mark in ",;\t|^")
     return 0.9 if not marks else 0.5 if marks < 3 else 0.2  # noqa: PLR2004

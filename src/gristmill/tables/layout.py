@@ -168,6 +168,7 @@ def _header_score(first: list[str], body: list[list[str]]) -> float:
     """Evidence per filled column that `first` names the columns: about -1 (a row) to 1 (a header)."""
     total, seen = 0.0, 0
     years = [cell for cell in first if _YEAR.fullmatch(cell.strip())]
+    counts_up = _counts_up(first)
     for index, raw in enumerate(first[:COLUMNS_COMPARED]):
         cell = raw.strip()
         if not cell:
@@ -177,9 +178,21 @@ def _header_score(first: list[str], body: list[list[str]]) -> float:
         column = [row[index].strip() for row in body if index < len(row) and row[index].strip()]
         if _YEAR.fullmatch(cell) and len(years) > 1 and len(set(years)) == len(years):
             total += 0.2  # a run of different years heads a time series
+        elif counts_up and kind == "int":
+            total += 0.2  # columns that have numbers for names
+        elif kind == "date" and column and "date" not in map(shape, column[:50]):
+            total += 0.5
         else:
             total += _cell_evidence(cell, kind, column)
     return total / max(seen, 1)
+
+
+def _counts_up(first: list[str]) -> bool:
+    """Whether the filled cells behind an empty one are 0, 1, 2 ... or 1, 2, 3 ..."""
+    filled = [cell.strip() for cell in first if cell.strip()]
+    if first[0].strip() or len(filled) < 3:  # noqa: PLR2004 (two are chance)
+        return False
+    return filled in ([str(n) for n in range(len(filled))], [str(n + 1) for n in range(len(filled))])
 
 
 def _cell_evidence(cell: str, kind: str, column: list[str]) -> float:
@@ -207,6 +220,15 @@ def _cell_evidence(cell: str, kind: str, column: list[str]) -> float:
     if len(cell) > 3 * max(lengths) or len(cell) * 3 < median(lengths):
         return evidence + 0.2
     return evidence
+
+
+def names_rows(header: list[str], body: list[list[str]], delimiter: str) -> bool:
+    """Whether a column of names stands before the columns that the header names, as R writes tables."""
+    if delimiter not in (" ", "\t") or len(body) < 2 or len(header) < 2:  # noqa: PLR2004 (less is no evidence)
+        return False
+    width = len(header) + 1
+    names = {row[0] for row in body if len(row) == width and row[0].strip() and row[-1].strip()}
+    return len(names) == len(body)
 
 
 def table_width(header: list[str] | None, body: list[list[str]]) -> int:
