@@ -141,6 +141,32 @@ def doubled(name: str, rows: Rows, overlap: float, noise: float) -> Task:
     )
 
 
+def rewritten(name: str, rows: Rows, overlap: float, lost: float) -> Task:
+    """A table against a part of itself in other words: many words are missing or moved, others stand in their place.
+
+    Words with a digit are lost half as often, as a vendor keeps the number of an article that it describes anew.
+    """
+    task = doubled(name, rows, overlap, 0.5)
+    dice = random.Random(zlib.crc32(f"{name} rewritten {overlap}".encode()))
+    words = [word for row in rows for text in row.values() for word in text.split() if not _has_digit(word)]
+
+    def again(text: str) -> str:
+        kept = [word for word in text.split() if dice.random() >= (lost / 2 if _has_digit(word) else lost)]
+        if words and len(text.split()) > 2:
+            kept += [dice.choice(words) for _ in range(dice.randrange(int(1 + 6 * lost)))]
+        if dice.random() < 0.5 * lost:
+            dice.shuffle(kept)
+        kept = [word.replace("-", "") if dice.random() < 0.5 else word for word in kept]
+        return "" if dice.random() < 0.3 * lost else " ".join(kept) or text
+
+    right = [{column: again(text) for column, text in row.items()} for row in task.right]
+    return replace(task, variant=f"doubled, rewritten {overlap:g}", right=right)
+
+
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
+
+
 def spoil(text: str, dice: random.Random, amount: float) -> str:
     """A text as somebody else may have written it: short forms, typing errors, words lost or moved, capitals."""
     if not text.strip() or dice.random() < 0.08 * amount:

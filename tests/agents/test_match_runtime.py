@@ -11,6 +11,7 @@ from conftest import Caller, make_agent, wait_for
 from datasets_kit import Desk, QuickEmbedder
 from gristmill import agents, batches
 from gristmill.agents import Agent
+from gristmill.agents.runtimes import match
 from gristmill.base.db import Database
 from gristmill.base.errors import Invalid
 from gristmill.batches import Batch, Order
@@ -50,9 +51,9 @@ def reference(database: Database, owner: Caller, worker: Worker, quick_embedder:
     return int(made["id"])
 
 
-def matcher(database: Database, organization_id: int, **config: Any) -> Agent:
+def matcher(database: Database, organization_id: int, name: str = "Matcher", **config: Any) -> Agent:
     with database.tx(organization_id) as tx:
-        return agents.create(tx, organization_id, {"name": "Matcher", "runtime": "match", "config": config})
+        return agents.create(tx, organization_id, {"name": name, "runtime": "match", "config": config})
 
 
 def run(database: Database, organization_id: int, agent: Agent, rows: list[dict[str, Any]]) -> Batch:
@@ -89,11 +90,66 @@ def test_another_organizations_dataset_is_not_there(database: Database, stranger
     assert "no dataset" in batch.message
 
 
+def test_a_row_without_a_match_gets_no_second_trial_alone(
+    database: Database, owner: Caller, reference: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    whole = match._match
+
+    def counted(matcher: Any, config: Any, rows: list[dict[str, Any]]) -> Any:
+        seen.append(len(rows))
+        return whole(matcher, config, rows)
+
+    monkeypatch.setattr(match, "_match", counted)
+    agent = matcher(database, owner.organization_id, dataset_id=reference)
+    batch = run(database, owner.organization_id, agent, ROWS)
+    assert batch.empty == 1
+    assert seen == [len(ROWS)]
+
+
 def test_a_single_try_is_matched_by_itself(owner: Caller, database: Database, reference: int) -> None:
     agent = matcher(database, owner.organization_id, dataset_id=reference)
     answer = owner.post(f"/api/v1/agents/{agent.id}/run", {"input": ROWS[0]})
     assert answer.status_code == 200, answer.text
     assert answer.json()["result"]["referenceId"] == "C1"
+
+
+class Synonyms(QuickEmbedder):
+    """Knows that a sofa is a couch, and nothing else."""
+
+    kind = "synonyms"
+
+    @staticmethod
+    def vector(text: str, dimensions: int) -> Any:
+        return QuickEmbedder.vector(text.lower().replace("sofa", "couch").replace("bike", "bicycle"), dimensions)
+
+
+COLOURS = ("crimson", "azure", "amber", "ivory", "violet", "emerald")
+THINGS = "sku,name\n" + "".join(f"{word}-{c},{word} {c}\n" for word in ("couch", "bicycle", "lamp") for c in COLOURS)
+
+
+def test_names_that_mean_the_same_are_found_when_asked_for(database: Database, owner: Caller, worker: Worker) -> None:
+    embedders.all()
+    embedders._kinds["synonyms"] = Synonyms()
+    try:
+        keeper = make_agent(database, owner.organization_id).id
+        made = Desk(owner, keeper).make(
+            THINGS, template="{{.name}}", primary_key_field="sku", embedder={"kind": "synonyms", "config": {}}
+        )
+        assert made["ingest_status"] == "completed", made
+        agent = matcher(database, owner.organization_id, dataset_id=int(made["id"]), semantic=True, threshold=0.1)
+        before = QuickEmbedder.embedded
+        rows = [{"item": f"{word} {c}"} for word in ("sofa", "bike", "lamp") for c in COLOURS]
+        batch = run(database, owner.organization_id, agent, rows)
+        assert QuickEmbedder.embedded - before == 18 + 18, "each name of both sides is embedded once"
+        found = results(database, owner.organization_id, batch)
+        expected = [f"{word}-{c}" for word in ("couch", "bicycle", "lamp") for c in COLOURS]
+        assert [row and row["referenceId"] for row in found] == expected, batch.message
+        plain = matcher(database, owner.organization_id, "Plain", dataset_id=int(made["id"]), threshold=0.1)
+        found = results(database, owner.organization_id, run(database, owner.organization_id, plain, rows))
+        assert [row and row["referenceId"] for row in found] == [None] * 12 + expected[12:]
+    finally:
+        del embedders._kinds["synonyms"]
 
 
 def test_a_file_is_for_the_users_own_machine_only(database: Database, organization: int) -> None:

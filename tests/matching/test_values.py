@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gristmill.matching.table import counts_rows, distinct, find_key, side_of
-from gristmill.matching.text import numbers_in, plain
+from gristmill.matching.text import codes_in, numbers_in, plain
 from gristmill.matching.values import code, day, kind_of, number, phone, points_of
 
 
@@ -34,8 +34,9 @@ def test_plain_texts_lose_no_letters(text: str, expected: str) -> None:
 
 
 def test_codes_are_found_across_words() -> None:
-    assert "mdrex32lpblk" in numbers_in(plain("Earbuds MDR-EX32LP/BLK"))
-    assert numbers_in("no digits here") == []
+    assert "mdrex32lpblk" in codes_in(plain("Earbuds MDR-EX32LP/BLK"))
+    assert codes_in("no digits here") == []
+    assert numbers_in(plain("DP-29F, 07 Mill St 7")) == ["29", "7"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from gristmill.matching.table import Side
@@ -29,6 +30,10 @@ class Candidates:
     right_size: int
     facts: dict[str, Floats]
     """Name -> value per pair: cosines of texts, shared information. See `find_candidates`."""
+    signs: dict[str, Floats]
+    """Name -> how far one sign of sameness holds, 0..1; NaN where a row lacks it. What it is worth differs by task."""
+    equal: NDArray[np.bool_]
+    """Whether both rows consist of the same words. Never where both have places: a chain has one name at many."""
     base: Floats
     """Mean of the cosines, and of the nearness of places: the first guess, before anything is known about columns."""
 
@@ -60,11 +65,36 @@ def find_candidates(left: Side, right: Side, extra: tuple[Ints, Ints] | None = N
     facts["code"] = _information(codes, i, j, total).rarest
     has_code = (np.diff(codes.left_counts.indptr) > 0)[i] & (np.diff(codes.right_counts.indptr) > 0)[j]
     facts["no_code"] = (has_code & (facts["code"] == 0)).astype(np.float64)
+    signs = {"code": np.where(has_code, facts["code"], np.nan), "rarest": facts["rarest"], "held": facts["all_held"]}
+    signs["numbers"] = _numbers(make_space(texts, right.lexicon_of(right.compared, "numbers")), i, j)
+    facts["numbers"] = np.where(np.isnan(signs["numbers"]), 0.5, signs["numbers"])
+    equal = np.minimum(np.minimum(facts["all_trigrams"], facts["all_words"]), facts["all_runs"]) >= EQUAL
+    if left.places and right.places:
+        equal = np.zeros(len(i), np.bool_)
     base = (facts["all_trigrams"] + facts["all_words"] + facts["all_runs"] + facts["name_trigrams"]) / 4
     if left.places and right.places:
         near = nearness(left.places[1], right.places[1], i, j)
         base = np.where(np.isnan(near), base, (1 - PLACE_WEIGHT) * base + PLACE_WEIGHT * np.nan_to_num(near))
-    return Candidates(i, j, left.size, right.size, facts, base)
+    return Candidates(i, j, left.size, right.size, facts, signs, equal, base)
+
+
+def _numbers(space: Space, i: Ints, j: Ints) -> Floats:
+    """How far the numbers of two texts are the same, by what they tell: the mean of the shares of either side's.
+
+    NaN where one has none. A house number, a size or a year that differs parts what nearly the same words join.
+    """
+    left, right = weighed(space.left_counts, space.weights), weighed(space.right_counts, space.weights)
+    shared = dots(left, space.right_counts, i, j)
+    a, b = left.sum(axis=1)[i], right.sum(axis=1)[j]
+    has = (np.diff(left.indptr) > 0)[i] & (np.diff(right.indptr) > 0)[j]
+    both = (shared / np.maximum(a, LEAST) + shared / np.maximum(b, LEAST)) / 2
+    return np.where(has, np.clip(both, 0, 1), np.nan)
+
+
+EQUAL = 0.9999
+"""Cosine from which texts are the same."""
+LEAST = 1e-6
+"""Information, in nats, that stands for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +115,7 @@ def _information(space: Space, i: Ints, j: Ints, total: float) -> _Shared:
     shared = dots(left, space.right_counts, i, j)
     lesser = np.minimum(left.sum(axis=1)[i], right.sum(axis=1)[j])
     rarest = largest_shared(left, space.right_counts, i, j)
-    held = np.minimum(shared / np.maximum(lesser, 1e-6), 1)
+    held = np.minimum(shared / np.maximum(lesser, LEAST), 1)
     return _Shared(shared / total, held, np.maximum(lesser - shared, 0) / total, rarest / total)
 
 

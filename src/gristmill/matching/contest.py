@@ -73,6 +73,25 @@ def _rivals(group: Ints, score: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     return rival[back], first[back]
 
 
+def matched_share(i: Ints, j: Ints, score: Floats, size: int) -> float:
+    """Estimated share of the rows of the smaller side, `size`, that have a match, 0..1.
+
+    Matches are best from both sides. By chance some pairs are, too: as many as among the pairs that are left once the
+    best are taken away. The excess over those is due to matches. Few rows say little and are drawn to one half.
+    """
+    mutual = hold(i, j, score).mutual
+    rest = ~mutual
+    found = mutual.sum() / max(size, 1)
+    by_chance = hold(i[rest], j[rest], score[rest]).mutual.sum() / max(size, 1)
+    share = float(np.clip((found - by_chance) / max(1 - by_chance, EXCESS_MIN), 0, 1))
+    return (share * size + SHARE_PRIOR / 2) / (size + SHARE_PRIOR)
+
+
+EXCESS_MIN = 0.05
+SHARE_PRIOR = 10.0
+"""Rows that the expectation of one half counts as."""
+
+
 def surprise(chance: Floats, score: Floats) -> Floats:
     """-log of the share of chance pairs that score as high: how unlikely a score is by chance, in nats."""
     above = len(chance) - np.searchsorted(chance, score, side="left")

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gristmill.matching.contest import hold, surprise
+from gristmill.matching.contest import hold, matched_share, surprise
 from gristmill.matching.model import OneToOne
 from gristmill.matching.vectors import Floats, Ints
 
 FALSE_SHARE = 0.1
 """Share of false pairs at which the threshold by chance alone stands."""
 CHANCE_WEIGHT = 0.2
-"""How far the threshold goes towards that one; the rest is the fixed one, which knows more than chance."""
-FIXED = -0.3
-"""Log-odds that a match has at least; where the fitted scorer is best on average, since F1 forgives a doubtful pair."""
+"""What that one adds to the threshold."""
 CHANCE_BOUNDS = (-5.0, 1.0)
+MATCHED_WEIGHT = 0.6
+"""How far the threshold falls with the log-odds that a row has a match: where most have one, doubt is worth less."""
+MATCHED_BOUNDS = (-3.0, 1.5)
 SHARED_MIN = 0.1
 """Share of sure matches that meet at one record from which many rows may match one record."""
 SURE = 2.0
@@ -29,21 +30,26 @@ CONFIDENCE_MAX = 0.99
 def threshold_of(i: Ints, j: Ints, odds: Floats, size: int) -> float:
     """The log-odds from which a pair is a match, found without labels.
 
-    Where second best partners reach tells what chance brings about in this task: a table of many near-alike products
-    needs other bounds than one of people. But rows without a match may have relatives in the reference that are nearer
-    than chance, so the fixed bound keeps most of the weight.
+    Two things that differ by task decide. How many rows have a match at all moves the threshold as Bayes' rule does.
+    And where second best partners reach tells what chance brings about: a table of many near-alike products needs other
+    bounds than one of people. Both have but a part of their weight, since rows without a match may have relatives in
+    the reference that are nearer than chance.
     """
     contest = hold(i, j, odds)
     found = np.sort(odds[contest.mutual])[::-1]
     if not len(found):
-        return FIXED
+        return 0.0
     ranks = np.arange(1, len(found) + 1)
     unmatched = np.maximum(0.02, 1 - ranks / max(size, 1))
     wrong = np.exp(-surprise(contest.chance, found)) * size * unmatched
     false_share = np.minimum.accumulate((wrong / ranks)[::-1])[::-1]
     count = int((false_share < FALSE_SHARE).sum())
     by_chance = float(found[count - 1]) if count else CHANCE_BOUNDS[1]
-    return CHANCE_WEIGHT * float(np.clip(by_chance, *CHANCE_BOUNDS)) + (1 - CHANCE_WEIGHT) * FIXED
+    share = matched_share(i, j, odds, size)
+    matched = float(np.log((share + 0.02) / (1.02 - share)))
+    return CHANCE_WEIGHT * float(np.clip(by_chance, *CHANCE_BOUNDS)) - MATCHED_WEIGHT * float(
+        np.clip(matched, *MATCHED_BOUNDS)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ class Task:
     """What is learned of a task without labels, beside its fields."""
 
     scales: dict[str, Scale]
+    signs: dict[str, FieldOdds]
+    """What each sign of sameness is worth."""
     rate: float
     """Log-odds that a row of the smaller side has a match."""
 
@@ -96,6 +98,7 @@ def learn_task(pairs: Candidates, odds: list[Floats], probability: Floats) -> Ta
     rate = min(float(probability.sum()) / max(min(pairs.left_size, pairs.right_size), 1), 1.0)
     return Task(
         {name: _scale_of(pairs, score, probability) for name, score in scores.items()},
+        {name: field_odds(values, probability) for name, values in pairs.signs.items()},
         float(np.log((rate + 0.02) / (1.02 - rate))),
     )
 
@@ -137,10 +140,20 @@ def evidence(pairs: Candidates, odds: list[Floats], task: Task) -> dict[str, Flo
             found["base:lead_left"], found["base:lead_right"] = scale.lead(lead_left), scale.lead(lead_right)
             found["share"] = _share(pairs, scale, score)
     found.update(_fields(pairs, odds, task.scales["fields"]))
+    found.update(_signs(pairs, task))
     found["together"] = found["base:place"] + found["fields:place"]
     found["together:lead"] = found["together"] + found["all_held:place"] + 0.5 * found["base:lead"]
     found["rate"] = np.full(len(pairs.i), task.rate)
     return found
+
+
+def _signs(pairs: Candidates, task: Task) -> dict[str, Floats]:
+    """The evidence of the signs, each and together: two of them stand for themselves, the others repeat the texts."""
+    found = {f"sign:{name}": task.signs[name].of(values) for name, values in pairs.signs.items()}
+    total = found["sign:code"] + found["sign:numbers"]
+    contest = hold(pairs.i, pairs.j, total, 0.0)
+    lead = total - np.maximum(contest.rival_left, contest.rival_right)
+    return {**found, "signs": total, "signs:lead": np.clip(lead, -ODDS_MAX, ODDS_MAX)}
 
 
 def _share(pairs: Candidates, scale: Scale, score: Floats) -> Floats:

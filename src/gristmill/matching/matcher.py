@@ -82,6 +82,7 @@ class Matcher:
         side = side_of(reference)
         if side.size or self._given_key is None:
             side.key = find_key(side, self._given_key)
+            side.columns = [name for name in side.columns if name == side.key or not side.repeats_key(name)]
         self._all, self._distinct, self._learned = side, distinct(side), None
         return self
 
@@ -180,7 +181,7 @@ class Matcher:
             alike.append(self._meaning.alike(left, right, pairs.i, pairs.j))
         learned = _learn(pairs, fields, alike, guess, lesson) if known is None or lesson is not None else known
         weighed = [item.of(values) for item, values in zip(learned.odds, alike, strict=True)]
-        log_odds = scorer().log_odds(evidence(pairs, weighed, learned.task))
+        log_odds = scorer().log_odds(evidence(pairs, weighed, learned.task)) + EQUAL_ODDS * pairs.equal
         if lesson is not None:
             log_odds = lesson.shift(pairs, log_odds)
         if learned.threshold is None:
@@ -226,6 +227,9 @@ class _Settled:
 
 
 KEY_CONFIDENCE = 0.995
+EQUAL_ODDS = 4.0
+"""What rows of the same words have in their favour beside all else, in log-odds: however alike all records are to each
+other, the one that is equal is meant."""
 REPEATS_MAX = 3
 """Equal records that are taken for one thing. Of more, the first is right as often as one in so many."""
 

@@ -28,6 +28,8 @@ LEARNED = 0.5
 """Weight of the trees."""
 PLAIN = 1.0
 """Weight of the plain rule."""
+SIGNS = 0.075
+"""Weight of the signs of sameness in it."""
 MIDDLE = 1.0
 """Half way from chance (0) to a likely match (2) in the score of whole rows and fields together."""
 
@@ -58,7 +60,8 @@ class Scorer:
             for level in range(DEPTH):
                 leaf += (values[features[level]] > bounds[level]).astype(np.int64) << level
             total += leaves[leaf]
-        return LEARNED * total + PLAIN * (evidence["together"] - MIDDLE)
+        plain = PLAIN * (evidence["together"] - MIDDLE) + SIGNS * evidence["signs"]
+        return LEARNED * total + plain
 
 
 @cache

@@ -44,6 +44,10 @@ class Side:
         skipped = {self.key, *(self.places[0] if self.places else ())}
         return [name for name in self.columns if name not in skipped]
 
+    def repeats_key(self, column: str) -> bool:
+        """Whether a column holds nothing but the key: as an id it says nothing about what the row is."""
+        return self.key is not None and self.cells[column] == self.cells[self.key]
+
     def text_of(self, columns: Iterable[str]) -> list[str]:
         """The plain texts of some columns, joined, for each row."""
         parts = [self.plain_of(name) for name in columns]

@@ -25,6 +25,7 @@ LEGAL_FORMS = frozenset({
 """Legal forms of companies, in short. A name means the same without its own at the end."""
 _APOSTROPHE = re.compile(r"(?<=\w)\s?['\N{RIGHT SINGLE QUOTATION MARK}`](?=s\b)")
 _DOTTED = re.compile(r"\b(?:\w\.){2,}")
+_DIGITS = re.compile(r"\d+")
 _PLAIN_LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "ø": "o", "œ": "oe", "đ": "d", "ł": "l", "\N{LATIN SMALL LETTER DOTLESS I}": "i"}
 )
@@ -49,7 +50,7 @@ def plain(text: str) -> str:
     return " ".join(short or words)
 
 
-def numbers_in(text: str) -> list[str]:
+def codes_in(text: str) -> list[str]:
     """Codes of a plain text: words with a digit, also joined with their neighbours (`mdr ex32 blk` -> `mdrex32`)."""
     words = text.split()
     found: dict[str, None] = {}
@@ -60,6 +61,11 @@ def numbers_in(text: str) -> list[str]:
             if len(joined) >= CODE_CHARS_MIN and any(char.isdigit() for char in joined):
                 found.setdefault(joined)
     return list(found)
+
+
+def numbers_in(text: str) -> list[str]:
+    """The runs of digits of a plain text, each once, without leading zeros (`at 29 b 07` -> `29`, `7`)."""
+    return list(dict.fromkeys(found.lstrip("0") or "0" for found in _DIGITS.findall(text)))
 
 
 CODE_WORDS_MAX = 3

@@ -1,4 +1,4 @@
-"""The `match` runtime: which record of a reference each row is; no network, no training.
+"""The `match` runtime: which record of a reference each row is; no training, and no network but a chosen embedder's.
 
 How sure a match is, and whether two rows may share a record, only all rows of a batch together can tell. So the rows
 of the batch are matched at once when a worker sits down at it, and each row then gets its answer. Every worker finds
@@ -12,6 +12,7 @@ import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,6 +46,11 @@ class Config(BaseModel):
     one_to_one: bool | None = Field(
         None, description="Whether a record may be the match of one row only. Unless given, the data decides."
     )
+    semantic: bool = Field(
+        False,
+        description="Whether names that mean the same are found though they share no word. Each name of rows and"
+        " reference is then embedded by the dataset's embedder, which takes time, and costs what that one costs.",
+    )
 
 
 class MatchRuntime:
@@ -77,11 +83,10 @@ class MatchRuntime:
         answers = _in_background(lambda: _answers(matcher, config, context))
 
         async def call(row: RowCall) -> RowResult:
-            found = (await _result_of(answers)).get(_identity(row.input))
-            if found is None:  # a row that was not in the batch when it was matched, as in a single try
+            found, identity = await _result_of(answers), _identity(row.input)
+            if identity not in found:  # a row that was not in the batch when it was matched, as in a single try
                 found = await asyncio.to_thread(_match, matcher, config, [row.input])
-                found = found.get(_identity(row.input))
-            return RowResult(found)
+            return RowResult(found[identity])
 
         try:
             yield call
@@ -100,6 +105,7 @@ def file_config(path: Path, *, key: str | None, threshold: float | None, one_to_
         key=key,
         threshold=threshold,
         one_to_one=one_to_one,
+        semantic=False,
     )
     return config.model_dump(mode="json")
 
@@ -107,10 +113,12 @@ def file_config(path: Path, *, key: str | None, threshold: float | None, one_to_
 def _prepared(config: Config, context: RuntimeContext) -> matching.Matcher:
     """A matcher with the reference in it. Raises `Invalid` and what reading the reference raises."""
     key = config.key
+    choice = None
     if config.file is not None:
         rows = _at_most(tables.read_table(Path(config.file)).rows(), "file")
     elif config.dataset_id is not None and context.database is not None:
         with context.database.tx(context.organization_id) as tx:
+            choice = datasets.embedder_of(tx, context.organization_id, config.dataset_id) if config.semantic else None
             records = datasets.record_rows(tx, context.organization_id, config.dataset_id)
             named = records if key else ((name, {**row, KEY_FIELD: name}) for name, row in records)
             rows = _at_most((row for _, row in named), "dataset")
@@ -119,7 +127,24 @@ def _prepared(config: Config, context: RuntimeContext) -> matching.Matcher:
         raise Invalid("A matching agent needs a dataset to match with.")
     if not rows:
         raise Invalid("The reference has no records to match with.")
-    return matching.Matcher(key=key).prepare(rows)
+    embed = partial(_embed, context, choice) if config.semantic else None
+    return matching.Matcher(key=key, embed=embed).prepare(rows)
+
+
+def _embed(context: RuntimeContext, choice: datasets.EmbedderChoice | None, texts: list[str]) -> Any:
+    """Vectors by the dataset's embedder, or the installation's for a file; in a thread, which has no event loop."""
+    different = list(dict.fromkeys(texts))
+    made = asyncio.run(
+        datasets.embed_texts(
+            context.settings,
+            different,
+            choice=choice,
+            organization_id=context.organization_id,
+            database=context.database,
+        )
+    )
+    place = {text: number for number, text in enumerate(different)}
+    return made[[place[text] for text in texts]]
 
 
 def _at_most(rows: Iterable[Mapping[str, Any]], what: str) -> list[dict[str, Any]]:
@@ -186,6 +211,8 @@ def _in_background(work: Callable[[], Any]) -> asyncio.Future[Any]:
 async def _result_of(answers: asyncio.Future[Any]) -> dict[bytes, dict[str, Any] | None]:
     try:
         return await asyncio.shield(answers)
+    except PluginError:
+        raise
     except Error as error:
         raise PluginError(error.message, permanent=True, code=error.code) from error
 
