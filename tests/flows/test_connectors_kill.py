@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -99,29 +101,52 @@ def test_a_pull_whose_workers_are_killed(up: Up, s3: S3Server) -> None:
     assert left == (0,)
 
 
+def begin_push(api: Api, receiver: Receiver, name: str, rows: int) -> tuple[str, str]:
+    """Have the results of a new batch pushed: (path of the sync, its id)."""
+    agent = api.post("/agent_templates/echo/deploy", {"name": name}, expect=201)["id"]
+    path = f"/agents/{agent}/data-sources"
+    sink = api.post(
+        path,
+        {
+            "name": "Out", "role": "RESULTS_SINK", "type": "HTTPS_WEBHOOK", "secret": {"key": "a-key-that-signs"},
+            "config": {"url": f"{receiver.url}/r", "authScheme": "HmacSha256"},
+        },
+        expect=201,
+    )["id"]  # fmt: skip
+    batch = api.run(agent, [{"n": number} for number in range(rows)])
+    api.await_batch(batch, within_s=120)
+    sync = api.post(f"{path}/{sink}/push", {"jobId": batch}, expect=202)["id"]
+    return f"{path}/{sink}/syncs/{sync}", sync
+
+
+def test_a_push_whose_worker_drains_goes_on_elsewhere_and_sends_nothing_twice(up: Up) -> None:
+    receiver = Receiver(delay_s=0.5)
+    try:
+        api = up.api()
+        path, sync = begin_push(api, receiver, "Drained push", ROWS)
+        wait_for(lambda: receiver.posts, "the first page", 60)
+        pid = wait_for(lambda: holder(up, sync), "a worker", 10)
+        os.kill(pid, signal.SIGTERM)
+        found = end_of(api, path)
+    finally:
+        receiver.stop()
+    assert found["sync"]["status"] == "COMPLETED", found["sync"]
+    assert found["sync"]["tries"] == 2, "it was not handed over"
+    ids = [got.headers["webhook-id"] for got in receiver.posts]
+    assert len(ids) == len(set(ids)) == -(-ROWS // 1000)
+
+
 def test_a_push_whose_workers_are_killed(up: Up) -> None:
     receiver = Receiver(delay_s=0.5)
     try:
         api = up.api()
-        agent = api.post("/agent_templates/echo/deploy", {"name": "Killed push"}, expect=201)["id"]
-        path = f"/agents/{agent}/data-sources"
-        sink = api.post(
-            path,
-            {
-                "name": "Out", "role": "RESULTS_SINK", "type": "HTTPS_WEBHOOK", "secret": {"key": "a-key-that-signs"},
-                "config": {"url": f"{receiver.url}/r", "authScheme": "HmacSha256"},
-            },
-            expect=201,
-        )["id"]  # fmt: skip
-        batch = api.run(agent, [{"n": number} for number in range(ROWS)])
-        api.await_batch(batch, within_s=120)
-        sync = api.post(f"{path}/{sink}/push", {"jobId": batch}, expect=202)["id"]
+        path, sync = begin_push(api, receiver, "Killed push", ROWS)
         for pages in (1, 3):
             wait_for(lambda pages=pages: len(receiver.posts) >= pages, "some pages", 60)  # type: ignore[misc]
             pid = holder(up, sync)
             if pid is not None:
                 kill(pid)
-        found = end_of(api, f"{path}/{sink}/syncs/{sync}")
+        found = end_of(api, path)
     finally:
         receiver.stop()
     assert found["sync"]["status"] == "COMPLETED", found["sync"]
