@@ -20,7 +20,9 @@ from gristmill.tables.source import HEAD_BYTES, Source
 from gristmill.tables.unpack import GZIP_MAGIC, UNPACKERS, ZSTD_MAGIC
 
 CONTROL_SHARE_MAX = 0.05
-"""Text has hardly any control characters; a file with more is no text."""
+"""Text has hardly any control characters; a file with more is no text ..."""
+CONTROLS_FREE = 16
+"""... but for a few: in a short file they are a large share."""
 SEPARATOR_SHARE_MAX = 0.6
 """Of a file of many empty cells most are separators."""
 
@@ -99,7 +101,8 @@ def _check_is_text(head: bytes, encoding: str) -> None:
     counts = Counter(_CONTROLS.findall(head))
     # One control character may separate the cells, and another the records.
     separators = sum(sorted(count for char, count in counts.items() if char != b"\0")[-2:])
-    if counts.total() - separators > CONTROL_SHARE_MAX * len(head) or separators > SEPARATOR_SHARE_MAX * len(head):
+    others = counts.total() - separators
+    if others > CONTROL_SHARE_MAX * len(head) + CONTROLS_FREE or separators > SEPARATOR_SHARE_MAX * len(head):
         raise Unreadable("The file is not text.")
 
 
