@@ -2,6 +2,7 @@
 
     python bench/matching.py              the sets, then 10,000, 50,000 and 100,000 rows a side
     python bench/matching.py --quick      three sets and 2,000 and 10,000 rows
+    python bench/matching.py --part sets  only the sets; `growth`: only how cost grows
 
 All three get the same tables and no settings for a set. `ours` is the product as it is, at its own threshold. `mutual`
 is the best of the baselines that were tried: mean of the TF-IDF cosines of whole rows and of names (runs of three
@@ -17,6 +18,7 @@ import argparse
 import logging
 import random
 import re
+import resource
 import time
 import unicodedata
 import warnings
@@ -235,9 +237,10 @@ def grow(sizes: tuple[int, ...]) -> None:
         per_row.append(cpu / size)
         lines.append(
             (f"{len(task.left):,} x {len(task.right):,}", number(cpu), number(time.monotonic() - wall),
-             f"{1e3 * cpu / size:.2f}", f"{task.f1(found):.3f}")
+             f"{1e3 * cpu / size:.2f}", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f}",
+             f"{task.f1(found):.3f}")
         )  # fmt: skip
-    print(table(("rows", "cpu s", "wall s", "cpu ms per row", "F1"), lines))
+    print(table(("rows", "cpu s", "wall s", "cpu ms per row", "most MB so far", "F1"), lines))
     growth = per_row[-1] / per_row[0]
     print(table(("what", "measured", "goal"), [
         (f"cost per row, {sizes[-1]:,} over {sizes[0]:,}", f"{growth:.2f}", verdict(growth, GROWTH_MAX, at_most=True))
@@ -248,14 +251,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="F1 of matching beside its peers, and how its cost grows.")
     parser.add_argument("--quick", action="store_true", help="three sets and small sizes")
+    parser.add_argument("--part", choices=("sets", "growth"), help="one of the two parts alone")
     options = parser.parse_args()
     print(f"Matching. {machine()}")
     chosen = names()
     if not chosen:
         print("The public sets are not beside the project: only the growth is measured.")
-    else:
+    elif options.part != "growth":
         compare(chosen[:3] if options.quick else chosen)
-    grow((2_000, 10_000) if options.quick else SIZES)
+    if options.part != "sets":
+        grow((2_000, 10_000) if options.quick else SIZES)
 
 
 if __name__ == "__main__":

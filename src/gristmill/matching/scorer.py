@@ -1,12 +1,13 @@
 """The learned part: from the evidence of a pair to the log-odds that it is a match.
 
 A sum of small trees, each of which asks three questions of the evidence and never answers lower for more evidence.
-It was fitted once, on public sets with known matches and on distortions of them (bench/matching_fit.py); the numbers
-are in scorer.json. Nothing here knows a domain or a column: the evidence is in units that mean the same everywhere.
+It was fitted once, on public sets with known matches, on distortions of them and on lists against themselves in other
+words; `python bench/matching_fit.py --write` makes scorer.json of them, byte for byte. Nothing here knows a domain or a
+column: the evidence is in units that mean the same everywhere.
 
 Half of the judgement is left to one plain rule that learned nothing: a pair is a match when it is nearer to the likely
-matches of its task than to what chance brings about. On sets that the trees do not know, the two together are better
-than either.
+matches of its task than to what chance brings about, and the more so when it shares numbers and codes that matches of
+the task share. On sets that the trees do not know, the two together are better than either.
 """
 
 from __future__ import annotations
