@@ -6,10 +6,9 @@ either side looks. What comes before, embedding the question, is in questions.py
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from gristmill.base.db import Tx
 from gristmill.base.errors import Invalid
 from gristmill.datasets import arrays, build_store, filters, rows_store, search_store, vectors_store
+from gristmill.datasets.kept import Kept
 from gristmill.datasets.model import (
     FUSION_DEPTH,
     DatasetColumn,
@@ -35,14 +35,19 @@ from gristmill.datasets.survey import pack, unpack
 from gristmill.datasets.words import highlight, question_words
 from gristmill.datasets.words import words as words_of
 
-INDEX_DEPTH = 120
-"""Nearest that are asked of a vector index; beyond, it gets slow and fusion gains nothing that can be measured."""
+INDEX_DEPTH = 80
+"""Nearest that are asked of a vector index beside what the words found."""
+INDEX_DEPTH_ALONE = 120
+"""The same where the words found nothing, or were not asked."""
 NAMED_MAX = 2_000
 """Up to so many chunks that a filter leaves, their vectors are compared one by one."""
-SPARSE_SHARE = 0.02
-"""Where a filter leaves less than this share, the index would wander about: every vector is compared."""
+CANDIDATE_COST = 80
+"""What one candidate of a vector index costs, in chunks that a comparison of all passes by in that time. Where a filter
+leaves few, the index goes through many candidates for each that may be found."""
 MAPS_BYTES_MAX = 64 * 1024**2
 """Bits and lengths of versions that are kept in memory."""
+MASKS_BYTES_MAX = 32 * 1024**2
+"""What filters left of versions, the same."""
 STEMS_MAX = 50_000
 TERMS_MAX = 64
 """Different words of a question that are looked up."""
@@ -104,7 +109,7 @@ def search(
         keyword = merge(_by_words(tx, organization_id, found, terms, depth), depth)
     nearest: dict[Place, float] = {}
     if question.mode != "keyword":
-        nearest = _by_meaning(tx, found, vectors, depth)
+        nearest = _by_meaning(tx, found, vectors, depth, keyword)
     scores = fuse(keyword, nearest) if question.mode == "hybrid" else keyword or nearest
     by_id = {item.id: item for item in found}
     best = _best_of_records(by_id, scores, question.top_k)
@@ -112,37 +117,18 @@ def search(
     return SearchResult(hits, [Searched(row["id"], row["version"]) for row in rows])
 
 
-@dataclass(slots=True)
-class _Maps:
-    """Maps of versions, which never change, up to a number of bytes."""
-
-    kept: OrderedDict[tuple[str, int, int], _Map] = field(default_factory=OrderedDict[tuple[str, int, int], _Map])
-    size_bytes: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def get(self, tx: Tx, organization_id: int, dataset_id: int, version: int) -> _Map:
-        key = (tx.database.url, dataset_id, version)
-        with self.lock:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-                return self.kept[key]
-        members, lengths, positions = search_store.find_map(tx, organization_id, dataset_id, version)
-        rows = np.frombuffer(positions, "<i4")
-        found = _Map(unpack(members, len(rows)), np.frombuffer(lengths, "<u2"), rows)
-        with self.lock:
-            if key not in self.kept:
-                self.kept[key] = found
-                self.size_bytes += found.size_bytes
-            while self.size_bytes > MAPS_BYTES_MAX and len(self.kept) > 1:
-                self.size_bytes -= self.kept.popitem(last=False)[1].size_bytes
-        return found
-
-
-_maps = _Maps()
+_maps: Kept[tuple[str, int, int], _Map] = Kept(MAPS_BYTES_MAX, lambda item: item.size_bytes)
+_masks: Kept[tuple[str, int, int, str], Mask] = Kept(MASKS_BYTES_MAX, lambda item: item.nbytes)
+"""By database, dataset, version and condition. The records of a version never change."""
 
 
 def _open(tx: Tx, organization_id: int, row: dict[str, Any]) -> _Searchable:
-    found = _maps.get(tx, organization_id, row["id"], row["version"])
+    def fetch() -> _Map:
+        members, lengths, positions = search_store.find_map(tx, organization_id, row["id"], row["version"])
+        rows = np.frombuffer(positions, "<i4")
+        return _Map(unpack(members, len(rows)), np.frombuffer(lengths, "<u2"), rows)
+
+    found = _maps.get((tx.database.url, row["id"], row["version"]), fetch)
     corpus = Corpus(found.members, found.lengths, row["chunks"], row["words"])
     bits = None if row["chunks"] == row["ordinal_next"] else pack(found.members)
     owners = found.owners() if row["chunks"] > row["records"] else None
@@ -157,19 +143,24 @@ def _narrow(tx: Tx, found: Sequence[_Searchable], value: Any) -> None:
     refused: Invalid | None = None
     fitting = 0
     for item in found:
-        members = item.map.members
-        allowed = np.zeros(len(members), bool)
         try:
             condition = filters.parse(value, item.columns)
         except filters.UnknownColumn as error:
-            refused, item.allowed = error, allowed
+            refused, item.allowed = error, np.zeros(len(item.map.members), bool)
             continue
         fitting += 1
-        ordinals = arrays.ints(rows_store.read_matching(tx, item.row["rows_table"], item.columns, condition))
-        allowed[ordinals[ordinals < len(members)]] = True
-        item.allowed = (allowed if item.owners is None else allowed[item.owners]) & members
+        key = (tx.database.url, item.id, item.row["version"], repr(condition))
+        item.allowed = _masks.get(key, lambda item=item, condition=condition: _matching(tx, item, condition))
     if refused is not None and not fitting:
         raise refused
+
+
+def _matching(tx: Tx, item: _Searchable, condition: filters.Condition) -> Mask:
+    members = item.map.members
+    allowed = np.zeros(len(members), bool)
+    ordinals = arrays.ints(rows_store.read_matching(tx, item.row["rows_table"], item.columns, condition))
+    allowed[ordinals[ordinals < len(members)]] = True
+    return (allowed if item.owners is None else allowed[item.owners]) & members
 
 
 _stems: dict[str, str] = {}
@@ -206,8 +197,13 @@ def _by_words(
 
 
 def _by_meaning(
-    tx: Tx, found: Sequence[_Searchable], vectors: Mapping[str, NDArray[np.float32]], depth: int
+    tx: Tx,
+    found: Sequence[_Searchable],
+    vectors: Mapping[str, NDArray[np.float32]],
+    depth: int,
+    keyword: Mapping[Place, float],
 ) -> dict[Place, float]:
+    """The nearest of all datasets; those of `keyword` are looked at whether an index finds them or not."""
     by_model: defaultdict[str, dict[Place, float]] = defaultdict(dict)
     for item in found:
         table = item.row["vectors_table"]
@@ -222,7 +218,8 @@ def _by_meaning(
                 f"Dataset {item.id} was processed with the model {model}, which its embedder does not give any more; "
                 "process it again."
             )
-        near = _nearest(tx, item, table, vectors_store.one(vectors[model]), depth)
+        named = [ordinal for dataset_id, ordinal in keyword if dataset_id == item.id]
+        near = _nearest(tx, item, table, vectors_store.one(vectors[model]), depth, named)
         by_model[model].update({(item.id, ordinal): score for ordinal, score in near})
     sides = [dict(sorted(side.items(), key=lambda pair: -pair[1])[:depth]) for side in by_model.values()]
     if len(sides) == 1:
@@ -231,8 +228,14 @@ def _by_meaning(
     return {place: 2 * share for side in sides for place, share in fuse(side, {}).items()}
 
 
-def _nearest(tx: Tx, item: _Searchable, table: int, vector: Packed, depth: int) -> list[tuple[int, float]]:
-    """The nearest chunks of one dataset, in the way that is quickest for what may be found."""
+def _nearest(
+    tx: Tx, item: _Searchable, table: int, vector: Packed, depth: int, named: Sequence[int]
+) -> list[tuple[int, float]]:
+    """The nearest chunks of one dataset, in the way that is quickest for what may be found.
+
+    An index finds the few nearest cheaply and many at a price. So it is asked for some, and those that the words found
+    (`named`) are compared beside them; of both the best are taken.
+    """
     bits, left = item.bits, item.row["chunks"]
     if item.allowed is not None:
         ordinals = np.flatnonzero(item.allowed)
@@ -241,13 +244,18 @@ def _nearest(tx: Tx, item: _Searchable, table: int, vector: Packed, depth: int) 
             return vectors_store.nearest_of_some(tx, table, vector, ordinals=ordinals.tolist(), limit=depth)
         bits = pack(item.allowed)
     ef_search = item.row["ef_search"]
-    if ef_search is None or left < SPARSE_SHARE * item.row["chunks"]:
+    limit = min(depth, INDEX_DEPTH) if named else min(depth, INDEX_DEPTH_ALONE)
+    candidates = limit * item.row["chunks"] / left
+    if ef_search is None or candidates * CANDIDATE_COST > item.row["ordinal_next"]:
         return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
-    limit = min(depth, INDEX_DEPTH)
     near = vectors_store.nearest(tx, table, vector, members=bits, ef_search=max(ef_search, limit), limit=limit)
     if len(near) < limit:  # the index gave up before it had enough that may be found
         return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
-    return near
+    there = {ordinal for ordinal, _ in near}
+    others = [ordinal for ordinal in named if ordinal not in there]
+    if others:
+        near += vectors_store.nearest_of_some(tx, table, vector, ordinals=others, limit=depth)
+    return sorted(near, key=lambda pair: (-pair[1], pair[0]))[:depth]
 
 
 def _best_of_records(
