@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from harness import Cluster, cpu_s, rss_mb
 
 DIMENSIONS = 384
-LOOK_S = 0.05
+LOOK_S = 0.25
 MOVED = 0.5
 """Part of the way between two texts that a third one's vector is moved by."""
 

@@ -82,7 +82,7 @@ def main() -> None:
     def watch() -> None:
         while True:
             peak[0] = max(peak[0], rss_mb(os.getpid()))
-            time.sleep(0.05)
+            time.sleep(0.25)
 
     threading.Thread(target=watch, daemon=True).start()
     minilm._session()
