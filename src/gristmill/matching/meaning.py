@@ -10,7 +10,8 @@ from gristmill.matching.table import Side
 from gristmill.matching.vectors import Floats, Ints
 
 NEIGHBOURS = 5
-ROWS_AT_ONCE = 512
+PAIRS_AT_ONCE = 10_000_000
+"""Likenesses that are in memory at a time."""
 
 
 class Meaning:
@@ -28,8 +29,9 @@ class Meaning:
         count = min(NEIGHBOURS, right.size)
         rows: list[Ints] = []
         records: list[Ints] = []
-        for at in range(0, len(a), ROWS_AT_ONCE):
-            likeness = a[at : at + ROWS_AT_ONCE] @ b.T
+        step = max(1, PAIRS_AT_ONCE // max(right.size, 1))
+        for at in range(0, len(a), step):
+            likeness = a[at : at + step] @ b.T
             best = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
             rows.append(np.repeat(np.arange(at, at + len(best)), count))
             records.append(best.reshape(-1))
