@@ -9,7 +9,7 @@
 - quality: leads and registries of enrich_quality.py, each registry a dataset of the agent: precision, recall and
   calibration of what was hidden from the leads, with search variants and without.
 
-    python bench/enrich.py            about four minutes
+    python bench/enrich.py            about six minutes
     python bench/enrich.py --quick    a smoke run of few leads, without quality
 """
 
@@ -315,7 +315,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("rate", "429", "quality"))
     parser.add_argument("--leads", type=int, default=10_000)
     options = parser.parse_args()
-    count, sizes = (300, (16,)) if options.quick else (options.leads, (16, 32))
+    count, sizes = (300, (16,)) if options.quick else (options.leads, (8, 16, 32))
     print(machine())
     with scratch() as folder:
         os.environ["GRISTMILL_EGRESS_ALLOW"] = "loopback"

@@ -55,6 +55,9 @@ def test_an_extension_is_kept() -> None:
     [
         ("Jane.Doe@Example.COM", {"address": "jane.doe@example.com", "type": "person"}),
         ("mailto:info@x.org?subject=a", {"address": "info@x.org", "type": "role"}),
+        ("\u00e5\u00cainfo@x.org", {"address": "info@x.org", "type": "role"}),
+        ("\u00c2\u00a0info@x.org", {"address": "info@x.org", "type": "role"}),
+        ("m\u00c3\u00bcller@x.org", None),
         ("barking.library@x.org", {"address": "barking.library@x.org", "type": "role"}),
         ("anna.reception.ruiz+office@x.org", {"address": "anna.reception.ruiz+office@x.org", "type": "person"}),
         ("<sales-team@x.org>;", {"address": "sales-team@x.org", "type": "role"}),

@@ -60,6 +60,8 @@ _STREET_WORDS = {
 """Words of United States Postal Service Publication 28, appendices B and C, to their short forms."""
 _ADDRESS_PARTS = {"PlaceName": "city", "StateName": "state", "ZipCode": "zip", "CountryName": "country"}
 _WORDS = re.compile(r"[^\W_]+")
+_JUNK = re.compile("^(?:\u00e5\u00ca|\u00c2?\u00a0|\u00ef\u00bb\u00bf|\ufeff|\u200b)+", re.IGNORECASE)
+"""A no-break space, byte order mark or zero-width space at the start, also as other encodings show their bytes."""
 _PLAIN_EMAIL = re.compile(
     r"[a-z0-9]+(?:[._+-][a-z0-9]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}", re.ASCII | re.IGNORECASE
 )
@@ -113,17 +115,18 @@ def site_key(text: str) -> str:
 def email(text: str) -> dict[str, str] | None:
     """An e-mail address whose form is valid, as `{address, type}`.
 
-    The type is `role` for info@, leeds.office@ and the like, else `person`. Whether somebody reads
-    it is not asked: that would tell its server about every lead.
+    The type is `role` for info@, leeds.office@ and the like, else `person`. Letters outside of ASCII before the @ are
+    refused: nearly always they are an encoding gone wrong. Whether somebody reads it is not asked: that would tell its
+    server about every lead.
     """
-    plain = text.strip().removeprefix("mailto:").split("?", 1)[0].strip(" <>;,.")
+    plain = _JUNK.sub("", text.strip().removeprefix("mailto:").split("?", 1)[0]).strip(" <>;,.")
     if "@" not in plain or len(plain) > TEXT_CHARS_MAX:
         return None
     if is_plain_email(plain):
         address = plain.lower()
     else:
         try:
-            found = email_validator.validate_email(plain, check_deliverability=False)
+            found = email_validator.validate_email(plain, check_deliverability=False, allow_smtputf8=False)
         except email_validator.EmailNotValidError:
             return None
         address = f"{found.local_part.lower()}@{found.domain.lower()}"
