@@ -77,7 +77,8 @@ def matched_share(i: Ints, j: Ints, score: Floats, size: int) -> float:
     """Estimated share of the rows of the smaller side, `size`, that have a match, 0..1.
 
     Matches are best from both sides. By chance some pairs are, too: as many as among the pairs that are left once the
-    best are taken away. The excess over those is due to matches. Few rows say little and are drawn to one half.
+    best are taken away. The excess over those is due to matches. It is a rough guess, near 0 and 1 better than between,
+    since matches take partners from chance as well. Few rows say little and are drawn to one half.
     """
     mutual = hold(i, j, score).mutual
     rest = ~mutual
