@@ -143,6 +143,41 @@ def test_many_vectors_get_an_index_that_finds_nearly_all(
     assert found / exact >= 0.98
 
 
+def test_what_the_words_found_is_compared_beside_the_nearest_of_an_index(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "EXACT_CHUNKS_MAX", 500)
+    monkeypatch.setattr(searching, "INDEX_DEPTH", 1)
+    monkeypatch.setattr(searching, "CANDIDATE_COST", 1)
+    bench = Bench.make(fresh_database)
+    bench.create(rows_csv(900, lambda number: f"{number % 50} thing{number % 90} word{number}"))
+    bench.build()
+    hits = ask_bench(bench, "thing9", top_k=20)
+    assert [int(hit.record_key) % 90 for hit in hits[:10]] == [9] * 10
+    # All ten have the word once, which is worth a half; what is above is for vectors, of which one was asked for.
+    assert sum(hit.score > 0.5 for hit in hits) >= 8
+
+
+@pytest.mark.parametrize("cost", [1, 10**9])
+def test_a_filter_leaves_the_same_whichever_way_is_cheaper(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch, cost: int
+) -> None:
+    monkeypatch.setattr(index, "EXACT_CHUNKS_MAX", 500)
+    monkeypatch.setattr(searching, "NAMED_MAX", 10)
+    monkeypatch.setattr(searching, "CANDIDATE_COST", cost)
+    bench = Bench.make(fresh_database)
+    bench.create(rows_csv(700))
+    bench.build()
+    for _ in range(2):  # the second time with what was kept of the first
+        hits = ask_bench(bench, "item 40", top_k=20, filter={"n": 3})
+        assert len(hits) == 20
+        assert all(int(hit.record_key) % 7 == 3 for hit in hits)
+    bench.put("id,name,n\n" + "\n".join(f"{number},item {number},{(number + 1) % 7}" for number in range(700)))
+    bench.build()
+    hits = ask_bench(bench, "item 40", top_k=20, filter={"n": 3})
+    assert {int(hit.record_key) % 7 for hit in hits} == {2}
+
+
 def scans(tx: Tx, table: int) -> dict[str, int]:
     """How often this connection has read a table of vectors in each way."""
     return tx.one("SELECT seq_scan, idx_scan FROM pg_stat_xact_all_tables WHERE relname = %s", (f"vectors_{table}",))
