@@ -24,7 +24,7 @@ def test_the_share_of_rows_with_a_match_is_told_roughly_without_labels() -> None
     shares = [matched_share(*contested(share), ROWS) for share in (0.0, 0.3, 0.6, 0.9, 1.0)]
     assert shares == sorted(shares)
     assert shares[0] < 0.15
-    assert shares[-1] > 0.95
+    assert shares[-1] > 0.9
     assert 0.3 < shares[2] < 0.8
 
 
