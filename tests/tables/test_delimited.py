@@ -152,6 +152,16 @@ def test_headers(text: str, header: list[str] | None) -> None:
     assert len(table.columns) == len(header or ["", ""])
 
 
+def test_a_table_far_below() -> None:
+    table = read_table(b"\n" * 9_000 + b"id,name\n" + b"1,Ana\n" * 20)
+    assert table.header == ["id", "name"]
+    table = read_table(
+        b"note\n" * 9_000 + b"id,name\n" + b"1,Ana\n" * 20, dialect={"preamble": 9_000, "delimiter": ","}
+    )
+    assert table.header == ["id", "name"]
+    assert len(list(table.records())) == 20
+
+
 def test_long_delimiter_and_escape() -> None:
     assert read(b'a||b\n1||"x||y"\n', delimiter="||") == (["a", "b"], [["1", "x||y"]])
     assert read(b'a,b\n1,"x\\"y,"\n') == (["a", "b"], [["1", 'x"y,']])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gristmill.tables.delimiters import normalize_newlines
+from gristmill.tables.delimiters import first_lines, normalize_newlines
 from gristmill.tables.fitting import Fitting, repaired
 from gristmill.tables.formulas import unguard
 from gristmill.tables.infer import SAMPLE_ROWS, infer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 COLUMNS_MAX = 16_384
 """Columns a table may have."""
+HEAD_LINES = 3_000
+"""Lines that columns and their types are found in."""
 _SWAPPED = bytes.maketrans(b"\r\n", b"\n\r")
 
 
@@ -51,7 +53,9 @@ class DelimitedReader:
         text = decode_head(self._source.head, self.dialect.encoding, is_whole=self._source.is_whole)
         dialect = self.dialect
         grammar = Grammar(dialect.delimiter, dialect.quote, dialect.escape, dialect.skip_initial_space)
-        block = split_records(normalize_newlines(text, dialect.newline), grammar, is_last=self._source.is_whole)
+        text = normalize_newlines(text, dialect.newline)
+        top = first_lines(text, HEAD_LINES + dialect.preamble)
+        block = split_records(top, grammar, is_last=self._source.is_whole and len(top) == len(text))
         rows = block.rows[self.dialect.preamble :]
         records = [repaired(row, self.dialect) for row in without_comments(rows, self.dialect.comment)]
         if self.dialect.guarded:

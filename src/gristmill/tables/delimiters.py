@@ -23,6 +23,8 @@ FINALIST_SHARE_MIN = 0.2
 """How close to the best one they must be."""
 SAMPLE_RECORDS = 300
 """Records of it that are compared."""
+SAMPLE_LINES = 1_500
+"""Lines of it that are read: a record may have several."""
 TYPED_CELLS = 2_000
 """Cells whose kind is looked at."""
 
@@ -81,6 +83,15 @@ def normalize_newlines(text: str, newline: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if not newline else text
 
 
+def first_lines(text: str, count: int) -> str:
+    """Blank lines at the top and so many lines below them."""
+    if text.count("\n") <= count:
+        return text
+    bare = text.lstrip()
+    lines = bare.split("\n", count)
+    return text[: len(text) - len(lines[-1])] if len(lines) > count else text
+
+
 class _Reading(NamedTuple):
     """The sample as one pair of delimiter and quote reads it."""
 
@@ -97,7 +108,7 @@ class _Reading(NamedTuple):
 
 def detect_separators(sample: str, delimiter: str | None = None, quote: str | None = None) -> Guess:
     r"""The best reading of a sample whose records end in `\n`. Given values are not questioned."""
-    sample = sample[:SAMPLE_CHARS]
+    sample = first_lines(sample[:SAMPLE_CHARS], SAMPLE_LINES)
     quotes = [quote] if quote is not None else _quote_candidates(sample)
     delimiters = [delimiter] if delimiter is not None else _delimiter_candidates(sample)
     pairs = [(candidate, mark) for mark in quotes for candidate in delimiters]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gristmill.tables.letters import NONSENSE, WORDS, main_language, plausibility, script
 
-SAMPLE_BYTES = 8 * 1024
+SAMPLE_BYTES = 4 * 1024
 """Bytes of non-UTF-8 text that the best candidates are compared on."""
 FIRST_BYTES = 1024
 """Bytes that all candidates are compared on."""

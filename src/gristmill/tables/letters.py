@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 NONSENSE = -3.0
 MAIN_LETTER = 1.0
@@ -123,6 +124,7 @@ _SCRIPTS = (
 )
 
 
+@lru_cache(maxsize=8192)
 def plausibility(char: str, left: str, right: str, language: frozenset[str]) -> float:
     """How likely a character beyond ASCII is between its neighbours; a blank stands for the edge of a line."""
     category = unicodedata.category(char)

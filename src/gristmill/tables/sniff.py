@@ -123,6 +123,7 @@ def _sniff_delimited(text: str, known: Hints, encoding: encodings.Guess, *, is_w
     sample = delimiters.normalize_newlines(sample, newline)
     if not (is_whole and len(text) <= delimiters.SAMPLE_CHARS):
         sample = sample[: sample.rfind("\n") + 1] or sample
+    sample = delimiters.first_lines(sample, delimiters.SAMPLE_LINES)
     comment = known.get("comment", "")
     said = _SEPARATOR_LINE.match(sample)
     bare = sample[said.end() :] if said else sample
