@@ -208,6 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=("peer", "scale"))
+    parser.add_argument("--rows", type=int, help="rows of the first part")
     chosen = parser.parse_args()
     print(machine())
     fine = True
@@ -216,7 +217,7 @@ def main() -> int:
         try:
             builder = Builder(cluster, folder)
             if chosen.only != "scale":
-                fine &= beside_peer(builder, folder, 1_000 if chosen.quick else 10_000)
+                fine &= beside_peer(builder, folder, chosen.rows or (1_000 if chosen.quick else 10_000))
             builder.stop()
             if chosen.only != "peer":
                 again = Builder(cluster, folder)
