@@ -36,6 +36,10 @@ _PRIORS = {
 _LONG = ("||", "::", "~~", "^^", "##", "@@", "|~|", "~|~", "^|^", "|^|", "#|#", "|#|")
 """Delimiters of several characters, believed where those never stand alone."""
 _LONG_PRIOR = 0.9
+PROSE_SHARE_MIN = 0.9
+"""Commas of which so many are followed by a blank may be those of sentences and addresses ..."""
+PROSE_PRIOR = 0.7
+"""... and are believed less than another delimiter."""
 _EXOTIC_PRIOR = 0.5
 _EXOTIC_MAX = 4
 WEAK_PRIOR = 0.8
@@ -200,7 +204,10 @@ def _read(sample: str, delimiter: str, quote: str) -> _Reading:
     regular = count / len(rows)
     form = (pattern + regular * max(width - 1, 0.001) / width) / 2
     malformed = 1 - min(1.0, len(block.malformed) / len(rows))
-    score = form * _type_share(rows, quote) * _prior(delimiter) * (0.3 + 0.7 * malformed)
+    prior = _prior(delimiter)
+    if delimiter == "," and sample.count(", ") >= PROSE_SHARE_MIN * sample.count(","):
+        prior *= PROSE_PRIOR
+    score = form * _type_share(rows, quote) * prior * (0.3 + 0.7 * malformed)
     return _Reading(delimiter, quote, rows, width, regular, score)
 
 

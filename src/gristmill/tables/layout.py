@@ -35,6 +35,9 @@ _STRONG = frozenset(("int", "float", "amount", "date", "time", "email", "url", "
 _NUMERIC = frozenset(("int", "float", "amount", "zip", "phone"))
 _NEVER_HEADER = frozenset(("phone", "date", "amount", "time", "float"))
 _FILL_MIN = 0.5
+_DIGITS_MIN = 0.9
+_NUMBERED = re.compile(r"\D+\d")
+"""The way that columns are numbered."""
 _TOTAL = re.compile(
     r"(?:grand |sub|sub-|overall |report )?totals?(?: ?(?:amount|count|rows|records))?\W*"
     r"|gesamt(?:summe)?\W*|summe\W*|total g[eé]n[eé]ral\W*|suma\W*|итого\W*",
@@ -214,12 +217,20 @@ def _cell_evidence(cell: str, kind: str, column: list[str]) -> float:
     repeats = column.count(cell)
     if repeats:
         return evidence - min(1.0, 0.3 + 2 * repeats / len(column))
+    return evidence + _form_evidence(cell, column)
+
+
+def _form_evidence(cell: str, column: list[str]) -> float:
+    """What digits and lengths say of a cell above texts that are all different from it."""
     lengths = [len(value) for value in column]
-    if min(lengths) == max(lengths) and len(column) > 2:  # noqa: PLR2004 (two of a length are chance)
-        return evidence + (0.5 if len(cell) != lengths[0] else -0.2)
+    if len(column) > 2:  # noqa: PLR2004 (two of a kind are chance)
+        if sum(map(_has_digit, column)) >= _DIGITS_MIN * len(column):
+            return 0.2 if _NUMBERED.fullmatch(cell) else -0.4 if _has_digit(cell) else 0.6
+        if min(lengths) == max(lengths):
+            return 0.5 if len(cell) != lengths[0] else -0.2
     if len(cell) > 3 * max(lengths) or len(cell) * 3 < median(lengths):
-        return evidence + 0.2
-    return evidence
+        return 0.2
+    return 0.0
 
 
 def names_rows(header: list[str], body: list[list[str]], delimiter: str) -> bool:
@@ -229,6 +240,10 @@ def names_rows(header: list[str], body: list[list[str]], delimiter: str) -> bool
     width = len(header) + 1
     names = {row[0] for row in body if len(row) == width and row[0].strip() and row[-1].strip()}
     return len(names) == len(body)
+
+
+def _has_digit(cell: str) -> bool:
+    return any(map(str.isdigit, cell))
 
 
 def table_width(header: list[str] | None, body: list[list[str]]) -> int:
