@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +80,19 @@ def with_polars(path: Path) -> Reading:
     return frame.columns, [["" if cell is None else cell for cell in row] for row in frame.rows()]
 
 
+@contextmanager
+def in_utf8(path: Path) -> Iterator[str]:
+    """Name of a file with the same text."""
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        file.write(text_of(path).encode())
+        file.flush()
+        yield file.name
+
+
 def with_duckdb(path: Path) -> Reading:
-    with duckdb.connect() as base:
-        found = base.execute("SELECT * FROM read_csv(?, all_varchar=true, null_padding=true)", [str(path)])
+    with duckdb.connect() as base, in_utf8(path) as name:
+        query = "SELECT * FROM read_csv(?, all_varchar=true, null_padding=true, strict_mode=false)"
+        found = base.execute(query, [name])
         columns = [item[0] for item in found.description]
         made_up = all(name == f"column{index}" for index, name in enumerate(columns)) or columns == ["column0"]
         rows = [["" if cell is None else cell for cell in row] for row in found.fetchall()]
@@ -111,8 +123,8 @@ def delimiter_of(path: Path) -> str:
 
 
 def sniffed_by_duckdb(path: Path) -> str:
-    with duckdb.connect() as base:
-        return base.execute("SELECT Delimiter FROM sniff_csv(?)", [str(path)]).fetchone()[0]
+    with duckdb.connect() as base, in_utf8(path) as name:
+        return base.execute("SELECT Delimiter FROM sniff_csv(?)", [name]).fetchone()[0]
 
 
 DELIMITERS: Mapping[str, Callable[[Path], str]] = {

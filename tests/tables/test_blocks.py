@@ -67,6 +67,7 @@ def body(line: str, count: int = 600) -> str:
         ("name\n" + body('a {n}\n"b"\n\n'), True),
         ("Report\n\nid,name\n" + body("{n},x\n") + "Total,200\n", True),
         ("id,name\n" + body("{n},x\n") + "\n\n\nSource: us\n", True),
+        ("id,name\n--,----\n" + body("{n},x\n"), True),
         ("id,name\n" + body("{n}\n"), False),
         ("id,name\n" + body('{n},5" pipe\n'), False),
         ("id,name\n" + body('{n},"open\n'), False),

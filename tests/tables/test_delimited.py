@@ -152,6 +152,18 @@ def test_headers(text: str, header: list[str] | None) -> None:
     assert len(table.columns) == len(header or ["", ""])
 
 
+@pytest.mark.parametrize("rule", ["--|----|----", "---|:---|---:", "---+-----+----", "==|====|===="])
+def test_a_line_under_the_header_is_no_row(rule: str) -> None:
+    table = read_table(f"id|name|city\n{rule}\n1|Ana|Bonn\n2|Ben|Lyon\n".encode())
+    assert (table.header, list(table.records())) == (
+        ["id", "name", "city"],
+        [["1", "Ana", "Bonn"], ["2", "Ben", "Lyon"]],
+    )
+    assert [reject.raw for reject in table.rejects] == [rule.encode()]
+    assert table.columns[0].type == "int"
+    assert len(list(read_table(b"id|name\n--|--\n1|Ana\n").records())) == 2
+
+
 def test_a_table_far_below() -> None:
     table = read_table(b"\n" * 9_000 + b"id,name\n" + b"1,Ana\n" * 20)
     assert table.header == ["id", "name"]

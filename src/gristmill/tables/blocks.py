@@ -117,7 +117,7 @@ class _Blocks:
 
     def top_is_due(self) -> bool:
         """Whether what is above the rows was not read to its end."""
-        return bool(self.fitting.skip or self.fitting.header_due)
+        return bool(self.fitting.skip or self.fitting.header_due or self.fitting.rule_due)
 
     def judge(self, block: bytes) -> Plain | None:
         """What is to be parsed of a block that starts with a record; None when that is for the careful way."""

@@ -14,7 +14,7 @@ from gristmill.tables.delimiters import first_lines, normalize_newlines
 from gristmill.tables.fitting import Fitting, repaired
 from gristmill.tables.formulas import unguard
 from gristmill.tables.infer import SAMPLE_ROWS, infer
-from gristmill.tables.layout import is_blank, names_rows, table_width
+from gristmill.tables.layout import is_blank, is_rule, names_rows, table_width
 from gristmill.tables.model import Column, Dialect, RowGroup, TooLargeToRead, unique_names
 from gristmill.tables.pieces import Splitter
 from gristmill.tables.records import Grammar, split_records
@@ -63,6 +63,8 @@ class DelimitedReader:
         while records and is_blank(records[0]):
             records.pop(0)
         header = records.pop(0) if self.dialect.header and records else None
+        if header and records and is_rule(records[0]):
+            records.pop(0)
         body = [row for row in records[:SAMPLE_ROWS] if not is_blank(row)]
         if header and names_rows(header, body, dialect.delimiter):
             header = ["", *header]

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from gristmill.tables.delimiters import normalize_newlines
 from gristmill.tables.formulas import unguard
 from gristmill.tables.infer import shape
-from gristmill.tables.layout import FOOTER_RECORDS_MAX, Tail, count_footers, is_blank
+from gristmill.tables.layout import FOOTER_RECORDS_MAX, Tail, count_footers, is_blank, is_rule
 from gristmill.tables.model import REJECT_BYTES_MAX, Column, Dialect, Reject, RowGroup
 from gristmill.tables.pieces import Piece, has_broken_bytes
 from gristmill.tables.records import Block
 from gristmill.tables.table import Log
 
 COMMENT_REASON = "A comment."
+RULE_REASON = "A line under the header."
 NUL_REASON = "The record has NUL characters."
 _REPAIRABLE = frozenset(("utf-8", "utf-8-sig", "cp1252"))
 
@@ -42,7 +43,7 @@ class Fitting:
         self.log, self.dialect, self.columns = log, dialect, columns
         self.width = len(columns)
         self.skip = self.dialect.preamble
-        self.header_due = self.dialect.header
+        self.header_due = self.rule_due = dialect.header
         self.tail: list[Tail] = []
         self.yielded = 0
         self.last_is_blank = False
@@ -134,7 +135,7 @@ class Fitting:
         return new
 
     def skip_top(self, block: Block, first_line: int) -> int:
-        """Count preamble and header; the index of the first record below them."""
+        """Count preamble, header and a line under it; the index of the first record below them."""
         index = 0
         while index < len(block.rows) and (self.skip or self.header_due):
             row = block.rows[index]
@@ -149,6 +150,11 @@ class Fitting:
                 self.header_due = False
             self.skip = max(0, self.skip - 1)
             index += 1
+        if self.rule_due and index < len(block.rows):
+            self.rule_due = False
+            if is_rule(block.rows[index]):
+                self.reject(first_line + block.starts[index], block.raw(index), RULE_REASON, footer=True)
+                index += 1
         return index
 
     def settle(self, row: list[str], block: Block, index: int, piece: Piece) -> list[str] | None:

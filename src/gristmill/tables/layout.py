@@ -43,6 +43,7 @@ _TOTAL = re.compile(
     r"|gesamt(?:summe)?\W*|summe\W*|total g[eé]n[eé]ral\W*|suma\W*|итого\W*",
     re.IGNORECASE,
 )
+_RULE = re.compile(r"[-=+]{2,}|:?-{2,}:?")
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _HEADER_WORDS = re.compile(
@@ -67,6 +68,13 @@ class Layout(NamedTuple):
 def is_blank(row: list[str]) -> bool:
     """No cell has text."""
     return not any(cell.strip() for cell in row)
+
+
+def is_rule(row: list[str]) -> bool:
+    """Only dashes or the like, as database shells draw under a header."""
+    cells = [cell.strip() for cell in row]
+    # Two dashes in every cell may be a row without values.
+    return all(map(_RULE.fullmatch, cells)) and sum(map(len, cells)) > 2 * len(cells)
 
 
 def detect_layout(records: list[list[str]], preamble: int | None = None, *, header: bool | None = None) -> Layout:

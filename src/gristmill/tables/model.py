@@ -121,7 +121,7 @@ class Reject:
     reason: str
     """One sentence for a person."""
     kind: Literal["malformed", "footer"] = "malformed"
-    """`footer`: totals and notes under the table, and comments, which are no error."""
+    """`footer`: totals and notes under the table, comments, and a line under the header, which are no error."""
 
 
 @dataclass(frozen=True, slots=True)
