@@ -12,13 +12,13 @@ import hashlib
 import io
 import os
 import re
-import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError
@@ -42,6 +42,8 @@ DEFAULT_FOLDER = "objects"
 TEMPORARY = ".writing"
 """Folder of half-written objects; no key starts with a dot, so none can be opened."""
 
+T = TypeVar("T")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(?:/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 
 
@@ -203,18 +205,16 @@ class _Folder:
 
     def put(self, key: str, chunks: Iterator[bytes]) -> None:
         target = self._root / key
-        temporary = self._root / TEMPORARY
-        temporary.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=temporary, delete=False) as file:
+        temporary = self._root / TEMPORARY / uuid4().hex
+        with _with_folder(temporary, lambda: os.fdopen(os.open(temporary, _NEW, 0o600), "wb")) as file:
             try:
                 for chunk in chunks:
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Path(file.name).replace(target)
+                _with_folder(target, lambda: temporary.replace(target))
             except BaseException:
-                Path(file.name).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
         _sync_folder(target.parent)
 
@@ -229,6 +229,15 @@ class _Folder:
 
     def exists(self, key: str) -> bool:
         return (self._root / key).is_file()
+
+
+def _with_folder(path: Path, act: Callable[[], T]) -> T:
+    """Do what needs the folder of `path`, which is mostly there."""
+    try:
+        return act()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return act()
 
 
 def _sync_folder(folder: Path) -> None:

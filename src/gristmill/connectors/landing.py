@@ -12,7 +12,7 @@ import hashlib
 import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,22 +41,26 @@ class _Writer:
         self.task = asyncio.ensure_future(self._write(objects, key))
 
     async def _write(self, objects: ObjectStore, key: str) -> Stored:
-        own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync-large")
+        own = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sync-large")
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                own, lambda: objects.put_stream(key, self._arriving())
+                own, lambda: objects.put_stream(key, self._arriving(own))
             )
         finally:
             own.shutdown(wait=False)
 
-    def _arriving(self) -> Iterator[bytes]:
+    def _arriving(self, other: Executor) -> Iterator[bytes]:
+        """The chunks; while one is written, another thread works out its MD5, the slowest of what is done with it."""
+        hashing: Future[None] | None = None
         while (item := self._chunks.get()) is not None:
+            if hashing is not None:
+                hashing.result()
             if isinstance(item, threading.Event):
                 item.set()
                 continue
             if self._is_dropped:
                 raise _Dropped
-            self.md5.update(item)
+            hashing = other.submit(self.md5.update, item)
             yield item
         if self._is_dropped:
             raise _Dropped

@@ -44,7 +44,7 @@ from gristmill.connectors.together import together
 
 log = get_log("connectors")
 
-FETCHES_AT_ONCE = 16
+FETCHES_AT_ONCE = 32
 LARGE_AT_ONCE = 4
 """Of these, objects too large to be kept in memory: each holds a thread for as long as it comes."""
 LIST_S_MAX = 900.0

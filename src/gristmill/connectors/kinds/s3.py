@@ -24,7 +24,7 @@ from gristmill.connectors.s3.reading import Version, read_object
 from gristmill.connectors.s3.writing import write_once
 from gristmill.inventory import FORMATS
 
-CONNECTIONS = 24
+CONNECTIONS = 32
 SAMPLE_BYTES = 4 * 1024**2
 """Read of one object by a test."""
 GLOBS_MAX = 20
