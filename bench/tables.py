@@ -302,12 +302,18 @@ def nested(folder: Path, count: int) -> None:
 # Files of other people
 
 
-def right(folder: Path) -> None:
-    import tables_readers  # noqa: PLC0415 - loads all the peers
-
+def scorer_of(folder: Path) -> Any:
+    """The scorer that came with the files."""
     spec = importlib.util.spec_from_file_location("score_parse", folder / "tools" / "score_parse.py")
     scorer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(scorer)
+    return scorer
+
+
+def right(folder: Path) -> None:
+    import tables_readers  # noqa: PLC0415 - loads all the peers
+
+    scorer = scorer_of(folder)
     total, good = tables_readers.right_files(folder, scorer.check)
     delimiters, found = tables_readers.right_delimiters(folder)
     lines = [
@@ -323,6 +329,16 @@ def right(folder: Path) -> None:
     print()
 
 
+def rewritten(folder: Path) -> None:
+    import tables_rewritten  # noqa: PLC0415 - loads all the peers
+
+    cases = tables_rewritten.tables(folder, scorer_of(folder).check)
+    found = [*tables_rewritten.ways(cases), *tables_rewritten.drawn(cases)]
+    lines = [(name, str(count), str(total), f"{count / total:.1%}") for name, count, total in found]
+    print(f"{len(cases)} labelled tables written anew\n")
+    print(table(("", "right", "of", ""), lines), "\n")
+
+
 def missing(good: dict[str, list[str]], any_peer: set[str]) -> str:
     return ", ".join(sorted(any_peer - {*good["gristmill"]})) or "none of them"
 
@@ -335,6 +351,7 @@ def parts(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Call
     if options.cases.is_dir():
         yield "sniff", lambda: sniff_files(options.cases)
         yield "right", lambda: right(options.cases)
+        yield "rewritten", lambda: rewritten(options.cases)
     else:
         print(f"There are no labelled files at {options.cases}.")
 
@@ -344,7 +361,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Tables, beside their peers.")
     parser.add_argument("cases", nargs="?", type=Path, default=CASES, help="labelled files")
     parser.add_argument("--quick", action="store_true", help="a twentieth of everything")
-    parser.add_argument("--only", help="large, workbook, nested, sniff or right")
+    parser.add_argument("--only", help="large, workbook, nested, sniff, right or rewritten")
     parser.add_argument("--reader", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.reader:
