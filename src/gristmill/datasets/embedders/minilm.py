@@ -162,7 +162,8 @@ class MiniLm:
     async def open(self, config: Config, context: EmbedderContext) -> AsyncGenerator[Encode]:
         """Loads the model on first use."""
         del config, context
-        await asyncio.to_thread(_session)
+        if not _make_session.cache_info().currsize:
+            await asyncio.to_thread(_session)
         yield _encode
 
 
