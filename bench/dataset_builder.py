@@ -189,7 +189,7 @@ class Builder:
             work = ingest.claim(tx, context, self.organization_id, dataset_id)
         if work is None:
             raise RuntimeError("nothing waits")
-        peak, done = [0.0], threading.Event()
+        peak, done = [rss_mb(os.getpid())], threading.Event()
 
         def watch() -> None:
             while not done.wait(LOOK_S):
