@@ -79,3 +79,15 @@ def test_a_mapping_is_stored_and_read_back() -> None:
     assert shown.fields["company"].columns == ["Business name"]
     assert shown.fields["company"].reasons
     assert shown.columns == ["Business name", "Address 1", "Address 2", "Town", "ST", "Post", "Tel", "DBA"]
+
+
+def test_columns_that_would_be_found_again_are_named() -> None:
+    assert leads.unheard(propose()) == []
+    data = FILE.replace(b",DBA\n", b",DBA,Contact E-mail,Web site\n").replace(
+        b"Sofas\n", b"Sofas,a@haney.example,haney.example\n"
+    )
+    columns = propose(data)
+    [warning] = leads.unheard(columns)
+    assert "`Contact E-mail`, `Web site`" in warning
+    heard = leads.edited(columns, {}, ["Contact E-mail", "Web site"], None)
+    assert leads.unheard(heard) == []

@@ -229,7 +229,7 @@ def _tell_mapping(made: enrich.Uploaded) -> None:
     if made.mapping.variants:
         typer.echo(f"Tried when little is found: {', '.join(made.mapping.variants)}", err=True)
     for warning in made.quote.warnings:
-        typer.secho(f"{warning} Here: `--reference FILE`.", fg="yellow", err=True)
+        typer.secho(warning, fg="yellow", err=True)
 
 
 def _keep_rejects(place: _Place, batch: Batch, order: EnrichOrder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
@@ -19,6 +20,8 @@ from gristmill.tables import Dialect, read_table
 TITLE_CHARS_MAX = 200
 SAMPLE_ROWS = 50
 SAMPLES_SHOWN = 3
+UNHEARD_SHOWN = 10
+_CONTACT = re.compile(r"(?i)(?<![a-z])(e-?mails?|web[ _-]?sites?|web[ _-]?pages?|home[ _-]?pages?|urls?|www)(?![a-z])")
 TOO_THIN = "The row has neither a company nor a street with a town or postal code."
 _json: TypeAdapter[Columns] = TypeAdapter(Columns)
 
@@ -54,6 +57,16 @@ def view(columns: Columns) -> JobMapping:
     primary = columns.chat_label.primary_column
     label = ChatLabel(None if primary is None else columns.columns[primary], names(columns.chat_label.location_columns))
     return JobMapping(fields, names(columns.variants), list(columns.columns), label)
+
+
+def unheard(columns: Columns) -> list[str]:
+    """A warning when columns of e-mails or websites are left out, since finding those again is charged as a match."""
+    used = {index for item in columns.fields.values() for index in item.columns} | set(columns.variants)
+    names = [name for index, name in enumerate(columns.columns) if index not in used and _CONTACT.search(name)]
+    if not names:
+        return []
+    told = ", ".join(f"`{name[:60]}`" for name in names[:UNHEARD_SHOWN])
+    return [f"Not compared: {told}. What is found there again counts as new; choose them as variants, and it does not."]
 
 
 def edited(

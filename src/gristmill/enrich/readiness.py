@@ -24,4 +24,4 @@ def warnings_of(tx: Tx, organization_id: int, agent_id: int) -> list[str]:
         return []
     lacking = "none of them can be searched yet" if found else "has none"
     told = f"The agent `{agent.name}` asks only its own datasets and {lacking}: no lead will match."
-    return [f"{told} Add a dataset to it, or another provider to its `passes`."]
+    return [f"{told} Add a dataset to it (`gristmill enrich --reference FILE`), or another provider to its `passes`."]

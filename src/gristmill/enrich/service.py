@@ -193,7 +193,8 @@ def create(
     )
     quote = quote_of(tx, organization_id, settings, batch)
     if not anonymous:
-        quote = replace(quote, warnings=readiness.warnings_of(tx, organization_id, agent.id))
+        told = [*readiness.warnings_of(tx, organization_id, agent.id), *leads.unheard(prepared.columns)]
+        quote = replace(quote, warnings=told)
     started = wishes.auto_start and not anonymous and quote.missing_usd == usd(0)
     if started:
         batch = batches.resume(tx, organization_id, batch.id)
@@ -340,7 +341,11 @@ def quote(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> J
     found = quote_of(tx, organization_id, settings, batch)
     if row["token_expires_at"] is not None:  # who will enrich it is not known yet
         return found
-    return replace(found, warnings=readiness.warnings_of(tx, organization_id, batch.agent_id))
+    told = [
+        *readiness.warnings_of(tx, organization_id, batch.agent_id),
+        *leads.unheard(leads.from_json(row["mapping"])),
+    ]
+    return replace(found, warnings=told)
 
 
 def quote_of(tx: Tx, organization_id: int, settings: Settings, batch: Batch) -> JobQuote:
