@@ -69,6 +69,14 @@ def test_an_unclosed_quote_costs_one_record_only() -> None:
         assert any("quotes" in warning for warning in table.receipt.warnings)
 
 
+def test_groups_stay_small_behind_an_unclosed_quote() -> None:
+    table = read_table(b'a,b\n1,"oops\n' + b"1,x\n" * 120_000)
+    sizes = [len(group.rows) for group in table.groups()]
+    assert sum(sizes) == 120_001
+    assert max(sizes) <= records.BLOCK_LINES
+    assert sum(batch.num_rows for batch in table.batches()) == 120_001
+
+
 def test_an_unclosed_quote_at_the_end_swallows_nothing() -> None:
     body = "".join(f"{i},name {i},x\n" for i in range(200_000))
     table = read_table(f'id,name,note\n1,"open,x\n{body}'.encode())

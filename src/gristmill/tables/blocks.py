@@ -110,7 +110,8 @@ class _Blocks:
         if plain and parsed is not None:
             yield from self.take(parsed, plain)
             return plain.end
-        cut = block.rfind(b"\n", 0, TOP_BYTES if self.top_is_due() else None) + 1
+        is_top = self.top_is_due() and not self.splitter.waiting
+        cut = block.rfind(b"\n", 0, TOP_BYTES if is_top else None) + 1
         cut = cut or block.rfind(b"\n") + 1 or len(block)
         yield from self.read_carefully(block[:cut], is_last=False)
         return cut

@@ -122,15 +122,17 @@ def _split_plain(text: str, grammar: Grammar, given_up: int) -> Block:
 
 
 def _split_carefully(block: Block, grammar: Grammar, *, is_last: bool) -> None:
-    while block.used < len(block.lines) and _one_record(block, grammar, is_last=is_last):
+    while (
+        block.used < len(block.lines) and len(block.rows) < BLOCK_LINES and _one_record(block, grammar, is_last=is_last)
+    ):
         pass
 
 
 def _split_quoted(block: Block, grammar: Grammar, *, is_last: bool) -> None:
     if _split_one_by_one(block, grammar):
         return
-    lines, window = block.lines, len(block.lines)
-    while block.used < len(lines):
+    lines, window = block.lines, min(len(block.lines), BLOCK_LINES)
+    while block.used < len(lines) and len(block.rows) < BLOCK_LINES:
         whole = block.used == 0 and window >= len(lines)
         reader = _c_reader(lines if whole else lines[block.used : block.used + window], grammar)
         base = block.used
