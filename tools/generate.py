@@ -241,6 +241,11 @@ PAGES: dict[str, tuple[str, str, Family[Any]]] = {
 """Page -> its title, what stands above the kinds, and the family."""
 
 
+def shipped(family: Any) -> dict[str, Any]:
+    """The plug-ins of a family that come with Gristmill; others may be installed beside it."""
+    return {kind: plugin for kind, plugin in family.all().items() if type(plugin).__module__.startswith("gristmill.")}
+
+
 def family_page(name: str) -> Callable[[], str]:
     """docs/reference/<name>.md: every kind of one family of plug-ins, with its config."""
     title, text, family = PAGES[name]
@@ -252,7 +257,7 @@ def family_page(name: str) -> Callable[[], str]:
                 f"`gristmill.{family.name}` that loads an instance.\n"
             )
         ]
-        for kind, plugin in family.all().items():
+        for kind, plugin in shipped(family).items():
             config = getattr(plugin, "Config", None)
             title_of = getattr(plugin, "title", "")
             parts.append(f"## {kind}\n\n{f'{title_of}. ' if title_of else ''}{_sentences(plugin.__doc__)}\n")

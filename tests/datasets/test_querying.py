@@ -19,10 +19,11 @@ from gristmill.datasets.querying import query
 from gristmill.sources import SourceLimits
 
 CASES = Path(os.environ.get("GRISTMILL_SECURITY_CASES", Path(__file__).parents[3] / "shared/data/security"))
+ROWS = 800
 LEADS = "id,name,email,amount,created,lead_id,total,at\n" + "".join(
     f"{number},n{number},p{number}@x.io,{number}.25,2026-11-{number % 28 + 1:02d}T10:00:00Z,{number % 5},{number * 20},"
     "2026-01-05\n"
-    for number in range(1, 300)
+    for number in range(1, ROWS + 1)
 )
 
 
@@ -65,7 +66,7 @@ def test_attacks_end_without_effect_and_in_time(bench: Bench, text: str, monkeyp
     with pytest.raises(Error):
         ask(bench, text)
     assert time.monotonic() - started < 8
-    assert ask(bench, "SELECT count(*) FROM records").rows == [[299]]
+    assert ask(bench, "SELECT count(*) FROM records").rows == [[ROWS]]
 
 
 def test_counts_sums_and_groups_are_exact(desk: Desk) -> None:
@@ -150,7 +151,7 @@ def test_the_role_reads_one_dataset_and_nothing_else(own_database: Database, ben
             (str(bench.scope.organization_id), str(bench.dataset_id)),
         )
         connection.execute("SET LOCAL ROLE gristmill_query")
-        for name, expected in (("own", 299), ("other", 0), ("sister", 0)):
+        for name, expected in (("own", ROWS), ("other", 0), ("sister", 0)):
             count = connection.execute(f"SELECT count(*) FROM {tables[name]}").fetchone()  # type: ignore[arg-type]
             assert count == (expected,), name
         for statement in (

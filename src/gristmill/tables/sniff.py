@@ -102,7 +102,8 @@ def _check_is_text(head: bytes, encoding: str) -> None:
     # One control character may separate the cells, and another the records.
     separators = sum(sorted(count for char, count in counts.items() if char != b"\0")[-2:])
     others = counts.total() - separators
-    if others > CONTROL_SHARE_MAX * len(head) + CONTROLS_FREE or separators > SEPARATOR_SHARE_MAX * len(head):
+    crowded = others > CONTROL_SHARE_MAX * len(head) + CONTROLS_FREE or separators > SEPARATOR_SHARE_MAX * len(head)
+    if crowded or head.startswith(b"\0"):
         raise Unreadable("The file is not text.")
 
 
