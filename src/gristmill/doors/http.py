@@ -18,7 +18,7 @@ from gristmill.agents.api import router as agents_router
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.base.errors import Error
-from gristmill.base.http import CallContext, Shared, install_errors, shared
+from gristmill.base.http import CallContext, Shared, install_errors, problem_schemas, shared
 from gristmill.batches.api import router as batches_router
 from gristmill.batches.making.api import router as making_router
 from gristmill.connectors.api import router as connectors_router
@@ -148,6 +148,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
             openapi_version="3.1.0",
         )
         components = document.setdefault("components", {})
+        components["schemas"] = dict(sorted({**components.get("schemas", {}), **problem_schemas()}.items()))
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "bearerFormat": "gm_live_..."}}
         for path, methods in document["paths"].items():
             if path.startswith("/api/"):
