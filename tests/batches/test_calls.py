@@ -86,7 +86,8 @@ def test_never_more_in_flight_than_slots(kind: str) -> None:
         assert calls.held == 60
         calls.set_slots(4)
         done = await gather(calls, 60)
-        assert calls.held == 0
+        while calls.held:  # an outcome is handed on a moment before its row stops being held
+            await asyncio.sleep(0.001)
         return done
 
     done = play(getattr(probe, kind), script)
