@@ -87,7 +87,7 @@ def test_never_more_in_flight_than_slots(kind: str) -> None:
         calls.set_slots(4)
         done = await gather(calls, 60)
         while calls.held:  # an outcome is handed on a moment before its row stops being held
-            await asyncio.sleep(0.001)
+            await calls.wait(0.01)
         return done
 
     done = play(getattr(probe, kind), script)
