@@ -248,7 +248,10 @@ CREATE FUNCTION app_make_vectors_table(table_id bigint, dimensions int) RETURNS 
 DECLARE
     item dataset_table := app_own_dataset_table(table_id);
 BEGIN
-    CREATE EXTENSION IF NOT EXISTS vector;
+    IF to_regtype('public.halfvec') IS NULL THEN  -- two first datasets at once would both make it, and one would fail
+        PERFORM pg_advisory_xact_lock(hashtextextended('gristmill.extension.vector', 0));
+        CREATE EXTENSION IF NOT EXISTS vector;
+    END IF;
     EXECUTE format('CREATE TABLE datasets.vectors_%s (ordinal int PRIMARY KEY, embedding halfvec(%s) STORAGE PLAIN)',
         item.id, dimensions);
     PERFORM app_guard_dataset_table(item);
