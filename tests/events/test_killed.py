@@ -52,8 +52,14 @@ def test_killed_workers_lose_nothing(fresh_database: Database, receiver: Receive
 
         def owed() -> int:
             with fresh_database.system() as tx:
-                tx.run("UPDATE delivery SET next_at = now() WHERE status = 'pending'")  # nobody waits for the ladder
-                tx.run("UPDATE receiver SET due_at = now() WHERE worker_id IS NULL")
+                tx.run(  # nobody waits for the ladder; rows that a worker has locked are left to it
+                    "UPDATE delivery SET next_at = now() WHERE (receiver_id, event_id) IN"
+                    " (SELECT receiver_id, event_id FROM delivery WHERE status = 'pending' FOR UPDATE SKIP LOCKED)"
+                )
+                tx.run(
+                    "UPDATE receiver SET due_at = now() WHERE id IN"
+                    " (SELECT id FROM receiver WHERE worker_id IS NULL FOR UPDATE SKIP LOCKED)"
+                )
                 return int(tx.one("SELECT count(*) AS n FROM delivery WHERE status = 'pending'")["n"])
 
         wait_for(lambda: owed() == 0, "all deliveries", within_s=90)

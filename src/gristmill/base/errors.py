@@ -118,6 +118,12 @@ class TooLarge(Error):
     code = "too_large"
 
 
+class UnsupportedType(Error):
+    """That content type is not read here."""
+
+    code = "unsupported_type"
+
+
 class PluginError(Exception):
     """What a plug-in raises: a sentence for the user and whether trying again can help."""
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
@@ -16,12 +16,12 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import Counter, Histogram
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
-from gristmill.base.errors import CODES, Error, FieldError
+from gristmill.base.errors import CODES, Error, FieldError, Invalid
 from gristmill.base.log import get_log
 from gristmill.base.paging import CURSOR_BYTES_MAX, LIMIT_MAX, PER_PAGE_MAX
 
@@ -32,6 +32,9 @@ SCHEMAS = "#/components/schemas/{model}"
 PROBLEM = "application/problem+json"
 REQUEST_ID_CHARS_MAX = 64
 NDJSON = "application/x-ndjson"
+ERRORS_SHOWN = 50
+"""Of the fields of one body."""
+M = TypeVar("M", bound=BaseModel)
 
 REQUESTS = Counter("gristmill_http_requests_total", "HTTP requests", ["method", "route", "status"])
 SECONDS = Histogram(
@@ -134,7 +137,7 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
-        wrong = tuple(_field_error(item) for item in error.errors()[:50])
+        wrong = tuple(_field_error(item) for item in error.errors()[:ERRORS_SHOWN])
         malformed = any(item["type"] == "json_invalid" or item["loc"][:1] == ("path",) for item in error.errors())
         summary = "; ".join(f"`{item.field}`: {item.message}" if item.field else item.message for item in wrong[:5])
         return problem(request, _Plain("malformed" if malformed else "invalid", summary, wrong))
@@ -271,9 +274,26 @@ _SAFE_HEADERS = [
 ]
 
 
+def media_type(request: Request) -> str:
+    """What the body is said to be, in lower case and without parameters; empty when nothing is said."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def validated(model: type[M], value: Any) -> M:
+    """A body as a model. Raises `Invalid` that names the fields."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        wrong = tuple(
+            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
+            for item in error.errors(include_url=False, include_input=False, include_context=False)[:ERRORS_SHOWN]
+        )
+        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5]), errors=wrong) from None
+
+
 async def body_digest(request: Request) -> bytes:
     """SHA-256 of a body that may carry an Idempotency-Key; empty for a stream, which is hashed as it comes."""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() == NDJSON:
+    if media_type(request) == NDJSON:
         return b""
     return hashlib.sha256(await request.body()).digest()
 

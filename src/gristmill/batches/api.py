@@ -11,12 +11,12 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill import agents
-from gristmill.agents import Agent
 from gristmill.base.http import CursorText, Id, Limit, UuidId, problem_responses, shared
 from gristmill.base.ids import split_row_uuid
 from gristmill.base.paging import CursorPage
 from gristmill.batches import service
 from gristmill.batches.export import FORMATS, export
+from gristmill.batches.making.api import agent_of
 from gristmill.batches.model import (
     SELECTED_ROWS_MAX,
     Batch,
@@ -51,11 +51,6 @@ class RetryBody(BaseModel):
     )
 
 
-def _agent(call: Call, agent_id: int) -> Agent:
-    call.actor.require_agent(agent_id)
-    return agents.get(call.tx, call.organization_id, agent_id)
-
-
 @router.get(
     "/agents/{agent_id}/batch_executions", summary="List an agent's batches", responses=problem_responses(403, 404)
 )
@@ -63,7 +58,7 @@ def list_agent_batches(
     agent_id: Id, call: AnyCall, status: Status | None = None, cursor: CursorText = None, limit: Limit = 50
 ) -> CursorPage[Batch]:
     """Newest first."""
-    _agent(call, agent_id)
+    agent_of(call, agent_id)
     return service.list_batches(
         call.tx, call.organization_id, agent_id=agent_id, status=status, cursor=cursor, limit=limit
     )

@@ -18,8 +18,19 @@ from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from gristmill.base import jsons
-from gristmill.base.errors import Error, FieldError, Invalid, Malformed, PluginError, TooLarge
-from gristmill.base.http import CursorText, Id, Limit, PageNumber, PerPage, limit_bodies, problem_responses, shared
+from gristmill.base.errors import Error, FieldError, Invalid, Malformed, PluginError, TooLarge, UnsupportedType
+from gristmill.base.http import (
+    CursorText,
+    Id,
+    Limit,
+    PageNumber,
+    PerPage,
+    limit_bodies,
+    media_type,
+    problem_responses,
+    shared,
+    validated,
+)
 from gristmill.base.paging import CursorPage, Page
 from gristmill.datasets import files, listing, service
 from gristmill.datasets.analyze import Analysis, analyze_file
@@ -38,7 +49,6 @@ from gristmill.datasets.bodies import (
     SearchMeta,
     decoded,
     file_body,
-    validated,
 )
 from gristmill.datasets.embedders import embedders
 from gristmill.datasets.model import (
@@ -73,12 +83,6 @@ RAW_TYPES = ("text/", "application/octet-stream", "application/x-ndjson", "appli
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 
 limit_bodies(r"/api(/v1)?/agents/\d+/datasets(/analyze|/\d+/file)?", "dataset_file_bytes_max")
-
-
-class UnsupportedType(Error):
-    """That content type is not read here."""
-
-    code = "unsupported_type"
 
 
 class EmbedderFailed(Error):
@@ -127,7 +131,7 @@ class Incoming:
 
 async def _incoming(request: Request, model: type[BaseModel]) -> Incoming:
     """JSON with `file_base64` or `file_path`; a form with a `file`; or the file itself, with fields in the query."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == JSON_TYPE or not kind:
         return await _incoming_json(request, model)
     if kind != FORM_TYPE and not kind.startswith(RAW_TYPES):
@@ -183,11 +187,10 @@ async def _incoming_json(request: Request, model: type[BaseModel]) -> Incoming:
         value = jsons.loads(bytes(data))
     except ValueError as error:
         raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-    body = validated(model, value)
-    fields = body.model_dump(exclude_unset=True)
+    fields = validated(model, value).model_dump(exclude_unset=True)
     incoming = Incoming(fields, None, fields.get("file_filename"), hashlib.sha256(data).digest())
-    if body.file_base64 is not None:
-        incoming.file = io.BytesIO(decoded(body.file_base64))
+    if (text := fields.get("file_base64")) is not None:
+        incoming.file = io.BytesIO(decoded(text))
     return incoming
 
 
@@ -266,7 +269,7 @@ def _create(request: Request, once: Once, scope: Scope, incoming: Incoming) -> R
     fields = {"title": (incoming.name or "")[:200], **incoming.fields}
     if incoming.file is not None:
         fields.setdefault("type", files.type_of_name(incoming.name or ""))
-    body: DatasetCreate = validated(DatasetCreate, fields)
+    body = validated(DatasetCreate, fields)
     draft = Draft(
         body.title,
         body.type,
@@ -406,7 +409,7 @@ async def replace_file(agent_id: Id, dataset_id: Id, request: Request) -> Any:
 
 
 def _replace(request: Request, scope: Scope, dataset_id: int, incoming: Incoming) -> Dataset:
-    body: ReplaceBody = validated(ReplaceBody, incoming.fields)
+    body = validated(ReplaceBody, incoming.fields)
     with open_call(request) as call:
         row = service.row_of(call.tx, scope, dataset_id)
     wanted = body.type or files.type_of_name(incoming.name or "") or row["type"]
@@ -446,7 +449,7 @@ def plan_dataset(agent_id: Id, dataset_id: Id, request: Request, body: PlanBody 
     """What processing would add, change, remove and embed, and how long that takes; nothing is done."""
     from gristmill.datasets.plan import plan  # noqa: PLC0415 - NumPy takes a while to load
 
-    wanted: PlanBody = body or validated(PlanBody, {})
+    wanted = body or validated(PlanBody, {})
     changes = _changes(wanted)
     with open_call(request) as call:
         scope = _scope(call, agent_id)

@@ -7,9 +7,9 @@ import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from gristmill.base.errors import FieldError, Invalid, Malformed
+from gristmill.base.errors import FieldError, Malformed
 from gristmill.datasets.model import (
     QUERY_CHARS_MAX,
     TEMPLATE_CHARS_MAX,
@@ -22,7 +22,6 @@ from gristmill.datasets.model import (
     TemplateOptions,
 )
 
-ERRORS_SHOWN = 50
 DATASET_IDS_MAX = 200
 INT64_MAX = 2**63 - 1
 
@@ -209,18 +208,6 @@ class EmbedderInfo:
     title: str
     summary: str
     config_schema: dict[str, Any]
-
-
-def validated(model: type[BaseModel], value: Any) -> Any:
-    """A body of a model. Raises `Invalid` that names the fields."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        wrong = tuple(
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
-            for item in error.errors(include_url=False, include_input=False, include_context=False)[:ERRORS_SHOWN]
-        )
-        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5]), errors=wrong) from None
 
 
 def file_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from gristmill.enrich.download import flat_csv, original_csv
 from gristmill.enrich.expire import forget
 from gristmill.enrich.model import Job, JobMapping, JobQuote, Preview, UploadReceipt, UploadRefused
 from gristmill.enrich.service import (
+    ORIGIN,
     Prepared,
     Uploaded,
     Wishes,
@@ -25,6 +26,7 @@ from gristmill.enrich.service import (
 )
 
 __all__ = [
+    "ORIGIN",
     "Job",
     "JobMapping",
     "JobQuote",

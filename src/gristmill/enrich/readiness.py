@@ -1,4 +1,4 @@
-"""Whether a lead enricher has anybody to ask: a job of one that has not ends with no match, and should not begin."""
+"""What a person should know before a job starts: that it has nobody to ask, or what would be charged as news."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from typing import Any
 
 from gristmill import agents, datasets
 from gristmill.base.db import Tx
+from gristmill.enrich.columns import unheard
 from gristmill.enrich.providers.dataset import PLUGIN as OWN_DATASETS
+from gristmill.mapping import Mapping as Columns
 
 DATASETS_SEEN = 200
 """Of the agent's newest datasets."""
 
 
-def warnings_of(tx: Tx, organization_id: int, agent_id: int) -> list[str]:
-    """What a person should know before a job of this agent starts; nothing when it has somebody to ask."""
+def warnings_of(tx: Tx, organization_id: int, agent_id: int, columns: Columns) -> list[str]:
+    """Nothing for a job that may start as it is."""
+    return [*_nobody_to_ask(tx, organization_id, agent_id), *unheard(columns)]
+
+
+def _nobody_to_ask(tx: Tx, organization_id: int, agent_id: int) -> list[str]:
+    """A warning when the agent's own datasets are all that it asks, and hold nothing: no lead will match."""
     agent = agents.get(tx, organization_id, agent_id)
     passes: list[dict[str, Any]] = agent.config.get("passes") or [{"provider": OWN_DATASETS.kind}]
     if any(item["provider"] != OWN_DATASETS.kind for item in passes):

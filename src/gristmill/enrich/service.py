@@ -42,6 +42,8 @@ from gristmill.mapping import Mapping as Columns
 
 AGENT_NAME = "Lead enricher"
 RUNTIME = "lead"
+ORIGIN = "enrichment"
+"""The `kind` of the origin of batches of leads."""
 TOKEN_PREFIX = "gm_upload_"  # noqa: S105 - what stands before the random part
 TOKEN_CHARS_MAX = 200
 CONCURRENCY = 16
@@ -193,7 +195,7 @@ def create(
     )
     quote = quote_of(tx, organization_id, settings, batch)
     if not anonymous:
-        told = [*readiness.warnings_of(tx, organization_id, agent.id), *leads.unheard(prepared.columns)]
+        told = readiness.warnings_of(tx, organization_id, agent.id, prepared.columns)
         quote = replace(quote, warnings=told)
     started = wishes.auto_start and not anonymous and quote.missing_usd == usd(0)
     if started:
@@ -221,7 +223,7 @@ def create(
 
 def _order(inventory_id: UUID, wishes: Wishes, file_name: str) -> batches.Order:
     return batches.Order(
-        origin={"kind": "enrichment", "inventory_id": str(inventory_id), "name": file_name},
+        origin={"kind": ORIGIN, "inventory_id": str(inventory_id), "name": file_name},
         mapping={},
         columns=COLUMNS,
         name=wishes.name or file_name[:200],
@@ -341,10 +343,7 @@ def quote(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> J
     found = quote_of(tx, organization_id, settings, batch)
     if row["token_expires_at"] is not None:  # who will enrich it is not known yet
         return found
-    told = [
-        *readiness.warnings_of(tx, organization_id, batch.agent_id),
-        *leads.unheard(leads.from_json(row["mapping"])),
-    ]
+    told = readiness.warnings_of(tx, organization_id, batch.agent_id, leads.from_json(row["mapping"]))
     return replace(found, warnings=told)
 
 

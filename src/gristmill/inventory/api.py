@@ -14,13 +14,24 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
 from gristmill import agents
 from gristmill.base import jsons
-from gristmill.base.errors import Error, FieldError, Invalid, Malformed, TooLarge
-from gristmill.base.http import NDJSON, CursorText, Id, Limit, UuidId, limit_bodies, problem_responses, shared
+from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
+from gristmill.base.http import (
+    NDJSON,
+    CursorText,
+    Id,
+    Limit,
+    UuidId,
+    limit_bodies,
+    media_type,
+    problem_responses,
+    shared,
+    validated,
+)
 from gristmill.base.paging import CursorPage
 from gristmill.identity.api import AnyCall, Call, OnceOfStream, open_call
 from gristmill.inventory import service
@@ -32,12 +43,6 @@ limit_bodies(r"/api/v1/agents/\d+/inventories", "upload_bytes_max")
 
 FORM_FIELDS_MAX = 10
 WHERE = "/agents/{agent_id}/inventories"
-
-
-class UnsupportedType(Error):
-    """That content type is not read here."""
-
-    code = "unsupported_type"
 
 
 class InventoryUpload(BaseModel):
@@ -149,7 +154,7 @@ async def upload_inventory(agent_id: Id, request: Request, once: OnceOfStream) -
 
 async def _receive(request: Request, spool: BinaryIO) -> _Upload:
     """Write the file of any kind of body to `spool`, which then stands at its start."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=FORM_FIELDS_MAX) as form:
             file = form.get("file")
@@ -159,7 +164,7 @@ async def _receive(request: Request, spool: BinaryIO) -> _Upload:
             options.setdefault("name", (file.filename or "").rsplit("/", 1)[-1][:NAME_CHARS_MAX])
             digest = await _spool(spool, _pieces(file))
     elif kind == "application/json":
-        body = _validated(await _json(request))
+        body = validated(InventoryUpload, await _json(request))
         digest = await _spool(spool, _whole(_decoded(body.file_base64)))
         options = body.model_dump(include={"name", "format"})
     elif kind == NDJSON or kind.startswith(("text/", "application/")):
@@ -168,7 +173,7 @@ async def _receive(request: Request, spool: BinaryIO) -> _Upload:
     else:
         raise UnsupportedType(f"Send multipart/form-data, application/json or the file itself, not `{kind[:60]}`.")
     spool.seek(0)
-    checked = _validated({**options, "file_base64": ""})
+    checked = validated(InventoryUpload, {**options, "file_base64": ""})
     return _Upload(checked.name, checked.format, digest)
 
 
@@ -210,17 +215,6 @@ async def _spool(spool: BinaryIO, chunks: AsyncIterator[bytes]) -> bytes:
         digest.update(chunk)
         await asyncio.to_thread(spool.write, chunk)
     return digest.digest()
-
-
-def _validated(value: Any) -> InventoryUpload:
-    try:
-        return InventoryUpload.model_validate(value)
-    except ValidationError as error:
-        wrong = tuple(
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
-            for item in error.errors(include_url=False, include_input=False, include_context=False)
-        )
-        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5]), errors=wrong) from None
 
 
 def _find(call: Call, agent_id: int, inventory_id: UUID) -> StoredInventory:

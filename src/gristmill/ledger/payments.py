@@ -292,11 +292,9 @@ def _payment(row: Mapping[str, Any]) -> Payment:
 
 def _terms() -> ModuleType:
     """The SDK's side of it. Raises `Conflict` when the extra is not installed."""
-    loaded = "gristmill.ledger.terms" in sys.modules
     try:
         from gristmill.ledger import terms  # noqa: PLC0415 - the SDK takes seconds to import, and is an extra
     except ModuleNotFoundError as error:
         raise Conflict("x402 payments need the extra: pip install 'gristmill[x402]'.") from error
-    if not loaded:
-        sys.setrecursionlimit(RECURSION_MAX)
+    sys.setrecursionlimit(RECURSION_MAX)
     return terms

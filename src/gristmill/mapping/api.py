@@ -8,12 +8,12 @@ import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 
 from gristmill.base import jsons
-from gristmill.base.errors import Error, FieldError, Invalid, Malformed
-from gristmill.base.http import INT64_MAX, problem_responses, shared
+from gristmill.base.errors import FieldError, Invalid, Malformed, UnsupportedType
+from gristmill.base.http import INT64_MAX, media_type, problem_responses, shared, validated
 from gristmill.identity.api import AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.mapping import service
 from gristmill.mapping.fields import LEAD, wanted
@@ -30,14 +30,7 @@ VARIANTS_MAX = 16_384
 ROWS_MAX = 10_000
 """Rows that may be sent as JSON; a few hundred say all there is to say."""
 FORM_FIELDS_MAX = 10
-ERRORS_SHOWN = 50
 RAW_TYPES = frozenset({"text/csv", "text/tab-separated-values", "text/plain", "application/octet-stream"})
-
-
-class UnsupportedType(Error):
-    """That content type is not read here."""
-
-    code = "unsupported_type"
 
 
 class MappingPropose(BaseModel):
@@ -176,19 +169,19 @@ def _fields(call: Call, body: MappingPropose) -> Any:
 
 
 async def _parse(request: Request) -> tuple[MappingPropose, bytes]:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "application/json":
         try:
             value = jsons.loads(await request.body())
         except ValueError as error:
             raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-        body = _validated(value)
+        body = validated(MappingPropose, value)
         return body, _file(body)
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=FORM_FIELDS_MAX) as form:
             return await _parse_form(form)
     if kind in RAW_TYPES:
-        return _validated(_options(dict(request.query_params))), await request.body()
+        return validated(MappingPropose, _options(dict(request.query_params))), await request.body()
     raise UnsupportedType(f"Send application/json, multipart/form-data or text/csv, not `{kind[:60]}`.")
 
 
@@ -196,7 +189,9 @@ async def _parse_form(form: FormData) -> tuple[MappingPropose, bytes]:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise _wrong("file", "must be a file")
-    return _validated(_options({name: value for name, value in form.items() if name != "file"})), await file.read()
+    return validated(
+        MappingPropose, _options({name: value for name, value in form.items() if name != "file"})
+    ), await file.read()
 
 
 def _options(values: dict[str, Any]) -> dict[str, Any]:
@@ -208,17 +203,6 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             raise _wrong("fields", "is neither a name nor JSON") from None
     return values
-
-
-def _validated(value: Any) -> MappingPropose:
-    try:
-        return MappingPropose.model_validate(value)
-    except ValidationError as error:
-        wrong = tuple(
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
-            for item in error.errors(include_url=False, include_input=False, include_context=False)[:ERRORS_SHOWN]
-        )
-        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5]), errors=wrong) from None
 
 
 def _file(body: MappingPropose) -> bytes:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.datastructures import FormData, UploadFile
 
 from gristmill.base import jsons
-from gristmill.base.errors import Error, FieldError, Invalid, Malformed, TooLarge
-from gristmill.base.http import Id, PageNumber, PerPage, problem_responses, shared
+from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
+from gristmill.base.http import Id, PageNumber, PerPage, media_type, problem_responses, shared, validated
 from gristmill.base.paging import Page
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.sources import service
@@ -37,13 +37,6 @@ router = APIRouter(prefix="/api/v1", tags=["Sources"])
 FORM_FIELDS_MAX = 10
 ENCODED_CHARS_MAX = 64 * 1024**2
 RAW_TYPES = frozenset({"text/csv", "text/tab-separated-values", "text/plain", "application/octet-stream"})
-ERRORS_SHOWN = 50
-
-
-class UnsupportedType(Error):
-    """That content type is not read here."""
-
-    code = "unsupported_type"
 
 
 def _storable(text: str) -> str:
@@ -231,19 +224,19 @@ def _create(request: Request, once: Once, body: SourceCreate, file: str | bytes 
 
 
 async def _parse_create(request: Request) -> tuple[SourceCreate, str | bytes | None]:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "application/json":
         try:
             value = jsons.loads(await request.body())
         except ValueError as error:
             raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-        body = _validated(value)
+        body = validated(SourceCreate, value)
         return body, _file(body)
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=FORM_FIELDS_MAX) as form:
             return await _parse_form(request, form)
     if kind in RAW_TYPES:
-        return _validated(dict(request.query_params)), await request.body()
+        return validated(SourceCreate, dict(request.query_params)), await request.body()
     raise UnsupportedType(f"Send application/json, multipart/form-data or text/csv, not `{kind[:60]}`.")
 
 
@@ -261,18 +254,7 @@ async def _parse_form(request: Request, form: FormData) -> tuple[SourceCreate, b
             values["config"] = jsons.loads(str(values["config"]))
         except ValueError:
             raise _wrong("config", "must be JSON") from None
-    return _validated(values), await file.read()
-
-
-def _validated(value: Any) -> SourceCreate:
-    try:
-        return SourceCreate.model_validate(value)
-    except ValidationError as error:
-        wrong = tuple(
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
-            for item in error.errors(include_url=False, include_input=False, include_context=False)[:ERRORS_SHOWN]
-        )
-        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5]), errors=wrong) from None
+    return validated(SourceCreate, values), await file.read()
 
 
 def _wrong(name: str, message: str) -> Invalid:

@@ -95,26 +95,29 @@ class _Blocks:
                 waiting = [block[used:]]
                 size = len(block) - used
         rest = b"".join(waiting)
-        plain = self.judge(rest)
-        parsed = self.parse(rest, plain) if plain else None
-        if plain and parsed is not None:
-            yield from self.take(parsed, plain)
-            rest = rest[plain.end :]
-        yield from self.read_carefully(rest, is_last=True)
+        used = yield from self.read_plain(rest)
+        yield from self.read_carefully(rest[used:], is_last=True)
         yield from self.batch(self.fitting.finish())
 
     def read_block(self, block: bytes) -> Generator[pa.RecordBatch, None, int]:
         """The rows of its records, one way or the other; answers how many bytes those have."""
-        plain = self.judge(block)
-        parsed = self.parse(block, plain) if plain else None
-        if plain and parsed is not None:
-            yield from self.take(parsed, plain)
-            return plain.end
+        used = yield from self.read_plain(block)
+        if used:
+            return used
         is_top = self.top_is_due() and not self.splitter.waiting
         cut = block.rfind(b"\n", 0, TOP_BYTES if is_top else None) + 1
         cut = cut or block.rfind(b"\n") + 1 or len(block)
         yield from self.read_carefully(block[:cut], is_last=False)
         return cut
+
+    def read_plain(self, block: bytes) -> Generator[pa.RecordBatch, None, int]:
+        """The rows that Arrow may parse; answers how many bytes those have, 0 where all is for the careful way."""
+        plain = self.judge(block)
+        parsed = self.parse(block, plain) if plain else None
+        if plain is None or parsed is None:
+            return 0
+        yield from self.take(parsed, plain)
+        return plain.end
 
     def top_is_due(self) -> bool:
         """Whether what is above the rows was not read to its end."""

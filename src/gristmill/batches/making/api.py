@@ -13,13 +13,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from gristmill import agents, inventory, sources
 from gristmill.agents import Agent
 from gristmill.base import jsons
-from gristmill.base.errors import Error, FieldError, Invalid, Malformed
-from gristmill.base.http import NDJSON, Id, problem_responses, shared
+from gristmill.base.errors import FieldError, Invalid, Malformed, UnsupportedType
+from gristmill.base.http import NDJSON, Id, media_type, problem_responses, shared, validated
 from gristmill.base.money import parse_usd
 from gristmill.batches import quote as quotes
 from gristmill.batches import service
@@ -156,7 +156,7 @@ def _rows_of(request: Request, agent_id: int, body: BatchCreate | LegacyRun) -> 
 @contextmanager
 def _open_file(request: Request, agent_id: int, file_id: UUID) -> Generator[inventory.OpenedFile]:
     with open_call(request) as call:
-        _agent(call, agent_id)
+        agent_of(call, agent_id)
         stored = inventory.get(call.tx, call.organization_id, file_id, agent_id=agent_id)
     with inventory.open_rows(stored, shared(request).settings) as opened:
         yield opened
@@ -179,7 +179,8 @@ def _open_source(
         yield opened, origin
 
 
-def _agent(call: Call, agent_id: int) -> Agent:
+def agent_of(call: Call, agent_id: int) -> Agent:
+    """An agent that this caller may use."""
     call.actor.require_agent(agent_id)
     return agents.get(call.tx, call.organization_id, agent_id)
 
@@ -210,7 +211,7 @@ async def create_batch(agent_id: Id, request: Request, once: OnceGuard) -> Any:
     same names, with `mapping` as JSON. Identical rows run once; rows with refused input end as failed, before anything
     is charged.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == NDJSON:
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
             digest = await _spool(request, cast("BinaryIO", spool))
@@ -240,7 +241,7 @@ def _create_streamed(
 ) -> Response:
     current = shared(request).settings
     with open_call(request) as call:
-        agent = _agent(call, agent_id)
+        agent = agent_of(call, agent_id)
         order = _order(options, {"kind": "ndjson"}, options.mapping or {}, [], None)
         rows = rows_of_ndjson(stream, line_bytes_max=current.row_bytes_max * 2)
         return once.run(
@@ -250,7 +251,7 @@ def _create_streamed(
 
 def _create_from_json(request: Request, once: Once, agent_id: int, body: BatchCreate | LegacyRun) -> Response:
     with _rows_of(request, agent_id, body) as (order, rows), open_call(request) as call:
-        agent = _agent(call, agent_id)
+        agent = agent_of(call, agent_id)
         return once.run(call, 202, lambda: service.create(call.tx, call.organization_id, agent, order, rows))
 
 
@@ -262,7 +263,7 @@ def _query_options(request: Request) -> Options:
         except ValueError:
             message = "must be a JSON object"
             raise Invalid(f"`mapping` {message}.", errors=(FieldError("mapping", message),)) from None
-    return _validated(Options, values)
+    return validated(Options, values)
 
 
 def _parse_body(model: type[BatchCreate], raw: bytes) -> BatchCreate:
@@ -270,19 +271,7 @@ def _parse_body(model: type[BatchCreate], raw: bytes) -> BatchCreate:
         value = jsons.loads(raw)
     except ValueError as error:
         raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-    return cast("BatchCreate", _validated(model, value))
-
-
-def _validated(model: type[Options], value: Any) -> Options:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        wrong = tuple(
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
-            for item in error.errors(include_url=False, include_input=False, include_context=False)[:50]
-        )
-        summary = "; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5])
-        raise Invalid(summary, errors=wrong) from None
+    return validated(model, value)
 
 
 @router.post(
@@ -298,7 +287,7 @@ async def quote_batch(agent_id: Id, body: QuoteBody, request: Request) -> Quote:
 
     def look() -> tuple[Agent, quotes.Survey, int, int]:
         with _rows_of(request, agent_id, body) as (order, rows), open_call(request) as call:
-            agent = _agent(call, agent_id)
+            agent = agent_of(call, agent_id)
             fed = find_columns(
                 call.tx,
                 call.organization_id,
@@ -329,9 +318,3 @@ async def quote_batch(agent_id: Id, body: QuoteBody, request: Request) -> Quote:
 def run_source(body: LegacyRun, request: Request, once: OnceGuard) -> Any:
     """The older form of a batch from a source; the same engine runs it."""
     return _create_from_json(request, once, body.agent_id, body)
-
-
-class UnsupportedType(Error):
-    """The content type is not one that this call reads."""
-
-    code = "unsupported_type"

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict
 
-from gristmill.base.errors import Error
-from gristmill.base.http import limit_bodies, problem_responses, shared
+from gristmill.base.errors import UnsupportedType
+from gristmill.base.http import limit_bodies, media_type, problem_responses, shared
 from gristmill.connectors.inbound.accept import Message, Receiver, accept
 from gristmill.connectors.model import CAMEL
 
@@ -29,12 +29,6 @@ TYPES = frozenset({
 })  # fmt: skip
 """What files may be pushed in as; what they are is found out by their content."""
 NAME_CHARS_MAX = 500
-
-
-class UnsupportedType(Error):
-    """That content type is not read here."""
-
-    code = "unsupported_type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +71,7 @@ async def receive(
     with receiver.file:
         async for chunk in request.stream():
             await asyncio.to_thread(receiver.write, chunk)
-        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        kind = media_type(request)
         if kind not in TYPES:
             raise UnsupportedType(f"A file is pushed as one of {', '.join(sorted(TYPES))}, not as `{kind[:60]}`.")
         headers = {key.lower(): value for key, value in request.headers.items()}

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from gristmill import agents, batches
+from gristmill import agents, batches, enrich
 from gristmill.base.errors import Error, Invalid
 from gristmill.base.http import CursorText, UuidId
 from gristmill.base.ids import row_uuid, split_row_uuid
@@ -25,9 +25,6 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 PER_PAGE = 50
 REFUSED = "input_invalid"
 """Cause of rows whose input was refused before they ran; running them again would change nothing."""
-
-LEADS = "enrichment"
-"""Origin of batches of leads: no page shows what was found about them, only the download does."""
 
 Verb = Literal["pause", "resume", "cancel", "retry"]
 RowFilter = Annotated[RowStatus | None, Query()]
@@ -79,6 +76,11 @@ def show_batch(
         return _batch_page(visit, batch_id, Choice(status, q.strip(), cursor))
 
 
+def _is_of_leads(batch: Batch) -> bool:
+    """No page shows what was found about leads, only the download does."""
+    return batch.origin.get("kind") == enrich.ORIGIN
+
+
 def _batch_page(visit: Visit, batch_id: UUID, choice: Choice, problem: Error | None = None) -> Response:
     tx, organization_id = visit.tx, visit.organization_id
     batch = batches.get(tx, organization_id, batch_id)
@@ -97,7 +99,7 @@ def _batch_page(visit: Visit, batch_id: UUID, choice: Choice, problem: Error | N
         http_status=problem.status if problem else 200,
         shell=visit.shell("batches", f"/dashboard/batches/{batch_id}"),
         batch=batch,
-        leads=batch.origin.get("kind") == LEADS,
+        leads=_is_of_leads(batch),
         live=is_live(batch) or batch.status == "paused" or batch.running > 0,
         allowed=allowed(batch, failures),
         failures=failures,
@@ -156,7 +158,7 @@ def show_row(batch_id: UuidId, row_id: UuidId, request: Request) -> Response:
         raise RowNotFound(f"There is no row {row_id} in this batch.")
     with open_visit(request) as visit:
         batch = batches.get(visit.tx, visit.organization_id, batch_id)
-        if batch.origin.get("kind") == LEADS:
+        if _is_of_leads(batch):
             return RedirectResponse(f"/batch/{batch_id}", status_code=303)
         detail = batches.row_detail(visit.tx, visit.organization_id, row_id)
         shell = visit.shell("batches", f"/dashboard/batches/{batch_id}/rows/{row_id}")

@@ -17,8 +17,8 @@ from starlette.datastructures import FormData, UploadFile
 from gristmill import inventory, mapping
 from gristmill.base import jsons
 from gristmill.base.db import Tx
-from gristmill.base.errors import Error, FieldError, Invalid, TooLarge
-from gristmill.base.http import limit_bodies, problem_responses, shared
+from gristmill.base.errors import FieldError, Invalid, TooLarge, UnsupportedType
+from gristmill.base.http import limit_bodies, media_type, problem_responses, shared
 from gristmill.base.money import parse_usd
 from gristmill.enrich import service
 from gristmill.enrich.service import Uploaded, Wishes
@@ -68,12 +68,6 @@ FORM_BODY: dict[str, Any] = {
 }
 
 
-class UnsupportedType(Error):
-    """The content type is not one that this call reads."""
-
-    code = "unsupported_type"
-
-
 @router.post(
     "/upload",
     status_code=201,
@@ -102,7 +96,7 @@ class _Caller:
 
 async def _read_form(request: Request, once: Once) -> Response:
     """A multipart form -> a stored job. `once` counts only for who is known."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request)
     if kind != "multipart/form-data":
         raise UnsupportedType(f"Send multipart/form-data with a `file`, not `{kind[:60]}`.")
     named = "authorization" in request.headers or SESSION_COOKIE in request.cookies

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from gristmill.base import jsons
-from gristmill.base.errors import Error, FieldError, Invalid, Malformed, TooLarge
-from gristmill.base.http import limit_bodies, problem_responses, shared
+from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
+from gristmill.base.http import limit_bodies, media_type, problem_responses, shared
 from gristmill.identity.api import open_call
 from gristmill.sources.inspection.look import ROWS_DEFAULT, ROWS_MAX, Inspection, inspect
 from gristmill.tables import Hints
@@ -26,12 +26,6 @@ limit_bodies(r"/api/v1/tables/inspect", "inspect_body_bytes_max")
 SPOOL_BYTES = 8 * 1024**2
 COPY_BYTES = 1024**2
 NAME_CHARS_MAX = 200
-
-
-class UnsupportedType(Error):
-    """That content type is not read here."""
-
-    code = "unsupported_type"
 
 
 class InspectBody(BaseModel):
@@ -94,7 +88,7 @@ def _admit(request: Request) -> None:
 
 async def _receive(request: Request, spool: BinaryIO) -> None:
     """Copy the file of the request; memory stays flat but for JSON."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request)
     limit = shared(request).settings.inspect_body_bytes_max
     if kind == "application/json":
         spool.write(_decoded(await request.body()))
