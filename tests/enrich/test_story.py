@@ -65,6 +65,8 @@ def test_from_an_upload_without_a_key_to_the_download(
     assert balance["spent_micro_usd"] == paused["spent_micro_usd"] <= 10_000_000
     assert paused["pending"] > 0
     assert owner.post(f"{path}/resume").status_code == 402
+    as_batch = owner.post(f"/api/v1/batch_executions/{made['id']}/resume")
+    assert (as_batch.status_code, as_batch.json()["topup_url"]) == (402, refused.json()["topup_url"])
     fund(database, owner.organization_id, 60_000_000)
     assert owner.post(f"{path}/resume").json()["status"] == "queued"
     done = await_job(owner, made["id"])

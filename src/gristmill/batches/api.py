@@ -146,9 +146,12 @@ def pause_batch(batch_id: UuidId, call: AnyCall) -> Batch:
     return service.pause(call.tx, call.organization_id, batch_id)
 
 
-@router.post("/batch_executions/{batch_id}/resume", summary="Resume", responses=problem_responses(404, 409))
+@router.post("/batch_executions/{batch_id}/resume", summary="Resume", responses=problem_responses(402, 404, 409))
 def resume_batch(batch_id: UuidId, call: AnyCall) -> Batch:
-    """Go on with a paused or failed batch; finished rows are neither run nor billed again."""
+    """Go on with a paused or failed batch; finished rows are neither run nor billed again.
+
+    A batch of uploaded leads needs the minimum balance here, too; its own `resume` takes payments as well.
+    """
     _batch(call, batch_id)
     return service.resume(call.tx, call.organization_id, batch_id)
 

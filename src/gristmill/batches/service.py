@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -45,6 +45,11 @@ from gristmill.engine import SHARED_QUEUE
 FAILURE_GROUPS_MAX = 100
 NOT_STARTED = "Waits to be started."
 RETRYABLE: tuple[RowStatus, ...] = ("failed", "cancelled")
+
+Gate = Callable[[Tx, int, Batch], None]
+"""Raises what keeps an organization's batch from going on."""
+gates: dict[str, Gate] = {}
+"""Kind of a batch's origin -> what its room wants asked before such a batch goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +252,19 @@ def pause(tx: Tx, organization_id: int, batch_id: UUID) -> Batch:
     return get(tx, organization_id, batch_id)
 
 
-def resume(tx: Tx, organization_id: int, batch_id: UUID) -> Batch:
-    """Go on with a paused or failed batch. Resuming a live batch changes nothing."""
+def resume(tx: Tx, organization_id: int, batch_id: UUID, *, gated: bool = True) -> Batch:
+    """Go on with a paused or failed batch. Resuming a live batch changes nothing.
+
+    The gate of the batch's origin is asked first; `gated=False` is for that gate's own room, which has asked already,
+    and for the command line at home, which has no balance to look at.
+    """
     batch = _claim(tx, organization_id, batch_id)
     if batch["status"] in LIVE:
         return get(tx, organization_id, batch_id)
     if batch["status"] not in {"paused", "failed"}:
         raise WrongState(f"A {batch['status']} batch can't be resumed.", status_now=batch["status"])
+    if gated and (gate := gates.get(batch["origin"].get("kind", ""))):
+        gate(tx, organization_id, get(tx, organization_id, batch_id))
     store.update_status(tx, batch_id, status="queued", new_epoch=True)
     return _go(tx, organization_id, batch_id)
 

@@ -180,7 +180,7 @@ def _open_job(place: _Place, order: EnrichOrder) -> Batch:
         )
         with place.database.tx(place.organization_id) as tx:
             made = enrich.create(tx, place.organization_id, place.settings, place.agent, prepared, file, draft, wishes)
-            batch = batches.resume(tx, place.organization_id, made.id)
+            batch = batches.resume(tx, place.organization_id, made.id, gated=False)
     _tell_mapping(made)
     if made.receipt.rejects:
         _keep_rejects(place, batch, order)
@@ -199,7 +199,7 @@ def _take_up(tx: Tx, place: _Place, batch: Batch, order: EnrichOrder) -> Batch:
         return batch
     if batch.status in {"queued", "running"}:  # its process was killed
         batches.pause(tx, organization_id, batch.id)
-    return batches.resume(tx, organization_id, batch.id)
+    return batches.resume(tx, organization_id, batch.id, gated=False)
 
 
 def _run_key(place: _Place, order: EnrichOrder, prepared: enrich.Prepared) -> str:

@@ -161,7 +161,7 @@ def _too_low(request: Request, batch_id: UUID, error: BalanceTooLow) -> BalanceT
         shared(request).settings,
         available=cast("int", error.facts["available_micro_usd"]),
         needed=cast("int", error.facts["needed_micro_usd"]),
-        what="Starting an enrichment",
+        what=service.WHAT_NEEDS,
         url=str(request.url),
         back=f"/batch/{batch_id}",
     )

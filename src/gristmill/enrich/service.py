@@ -14,6 +14,7 @@ from uuid import UUID
 
 from gristmill import agents, batches, identity, inventory, ledger, mapping, tables
 from gristmill.agents import Agent
+from gristmill.base import config
 from gristmill.base.config import Settings
 from gristmill.base.db import Tx
 from gristmill.base.errors import FieldError, Invalid, Malformed
@@ -42,6 +43,8 @@ from gristmill.mapping import Mapping as Columns
 
 AGENT_NAME = "Lead enricher"
 RUNTIME = "lead"
+WHAT_NEEDS = "Starting an enrichment"
+"""What needs the minimum balance, for people."""
 ORIGIN = "enrichment"
 """The `kind` of the origin of batches of leads."""
 TOKEN_PREFIX = "gm_upload_"  # noqa: S105 - what stands before the random part
@@ -199,7 +202,7 @@ def create(
         quote = replace(quote, warnings=told)
     started = wishes.auto_start and not anonymous and quote.missing_usd == usd(0)
     if started:
-        batch = batches.resume(tx, organization_id, batch.id)
+        batch = batches.resume(tx, organization_id, batch.id, gated=False)
     shown = leads.view(prepared.columns)
     receipt = receipt_of(batch, prepared.examined.receipt)
     return Uploaded(
@@ -282,13 +285,23 @@ def start(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> J
     """
     _job(tx, organization_id, batch_id)
     batch = batches.get(tx, organization_id, batch_id)
-    if batch.status in {"paused", "failed"}:
-        quote = quote_of(tx, organization_id, settings, batch)
-        if quote.missing_usd != usd(0):
-            available = parse_usd(quote.available_usd, "available")
-            raise ledger.BalanceTooLow(available_micro_usd=available, needed_micro_usd=_minimum(settings))
-    batches.resume(tx, organization_id, batch_id)
+    available, needed = ledger.balance(tx, organization_id).available_micro_usd, _minimum(settings)
+    if batch.status in {"paused", "failed"} and available < needed:
+        raise ledger.BalanceTooLow(available_micro_usd=available, needed_micro_usd=needed)
+    batches.resume(tx, organization_id, batch_id, gated=False)
     return get(tx, organization_id, batch_id)
+
+
+def needs_balance(tx: Tx, organization_id: int, batch: Batch) -> None:
+    """The gate of a job that is resumed as the batch it is. Raises `BalanceTooLow` with where to top up."""
+    current = config.settings()
+    available, needed = ledger.balance(tx, organization_id).available_micro_usd, _minimum(current)
+    if available < needed:
+        back = f"/batch/{batch.id}"
+        raise ledger.too_low(current, available=available, needed=needed, what=WHAT_NEEDS, url=None, back=back)
+
+
+batches.gates[ORIGIN] = needs_balance
 
 
 def _minimum(settings: Settings) -> int:

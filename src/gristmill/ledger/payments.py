@@ -66,8 +66,13 @@ def warm_up(settings: Settings) -> None:
         threading.Thread(target=_terms, name="x402-warm-up", daemon=True).start()
 
 
-def too_low(settings: Settings, *, available: int, needed: int, what: str, url: str, back: str = "") -> BalanceTooLow:
-    """The refusal of a call that the balance does not cover: what is missing, where to top up, how to pay at once."""
+def too_low(
+    settings: Settings, *, available: int, needed: int, what: str, url: str | None, back: str = ""
+) -> BalanceTooLow:
+    """The refusal of a call that the balance does not cover: what is missing, where to top up, how to pay at once.
+
+    `url` is the call's own address, or None for a call that takes no payment.
+    """
     missing = needed - available
     error = BalanceTooLow(
         f"{what} needs a free balance of {usd(needed)} USD; there are {usd(available)} USD.",
@@ -77,7 +82,7 @@ def too_low(settings: Settings, *, available: int, needed: int, what: str, url: 
         missing_micro_usd=missing,
         topup_url=topup_url(back),
     )
-    if enabled(settings):
+    if url is not None and enabled(settings):
         amount = max(missing, parse_usd(settings.x402_min_usd, "GRISTMILL_X402_MIN_USD"))
         headers = _terms().payment_required_headers(settings, amount, url=url, description=what, error=error.message)
         error.headers = headers

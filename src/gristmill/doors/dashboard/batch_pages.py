@@ -19,6 +19,7 @@ from gristmill.batches.model import RowNotFound, RowStatus
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
 from gristmill.doors.dashboard.words import BAR, ROW_WORDS, is_live
+from gristmill.ledger import BalanceTooLow
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -124,7 +125,7 @@ def change_batch(
     try:
         with open_visit(request, csrf) as visit:
             _change(visit, batch_id, verb, error_code or None)
-    except (WrongState, Invalid) as problem:
+    except (WrongState, Invalid, BalanceTooLow) as problem:
         with open_visit(request, csrf) as visit:
             return _batch_page(visit, batch_id, Choice(), problem)
     return RedirectResponse(f"/dashboard/batches/{batch_id}", status_code=303)
