@@ -143,11 +143,11 @@ def test_what_has_not_started_can_be_withdrawn_and_is_never_run(kind: str) -> No
 
 
 def test_a_thread_that_overruns_is_given_up_and_replaced() -> None:
-    release = threading.Event()
+    release, waited_out = threading.Event(), threading.Event()
 
     def function(call: RowCall) -> RowResult:
-        if call.row_number == 1:
-            release.wait(20)
+        if call.row_number == 1 and not release.wait(20):
+            waited_out.set()
         return RowResult({"n": call.row_number})
 
     async def script(calls: Calls) -> list[Finished]:
@@ -157,9 +157,10 @@ def test_a_thread_that_overruns_is_given_up_and_replaced() -> None:
         release.set()
         return done
 
-    done = {row.row_number: row for row in play(function, script, timeout_s=0.1, retry=Retry(1, 0.0))}
+    done = {row.row_number: row for row in play(function, script, timeout_s=0.3, retry=Retry(1, 0.0))}
     assert (done[1].status, done[1].error_code) == ("failed", "timed_out")
     assert [done[2].status, done[3].status] == ["succeeded", "succeeded"]
+    assert not waited_out.is_set(), "the others ran beside the thread that was left behind"
 
 
 def test_a_coroutine_that_overruns_is_cancelled() -> None:

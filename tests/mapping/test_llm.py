@@ -240,10 +240,10 @@ def test_nobody_there_changes_nothing() -> None:
 
 def test_nobody_waits_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "TIMEOUT_S", 0.2)
-    server.wait_s = 2.0
+    server.wait_s = 6.0
     started = time.monotonic()
     assert mapped(server) == alone()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 6.0
 
 
 def test_the_key_is_not_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:

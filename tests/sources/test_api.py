@@ -226,7 +226,7 @@ class TestPreview:
         elapsed = time.monotonic() - started
         assert len(seen.json()["rows"]) == 20
         assert seen.json()["row_count"] == made["row_count"]
-        assert elapsed < 1.0, elapsed  # 0.3 s on a quiet machine
+        assert elapsed < 3.0, elapsed  # 0.3 s on a quiet machine
 
     def test_a_dialect_that_was_said(self, owner: Any) -> None:
         made = make(owner, csv_data="1;2\n3;4\n", config={"dialect": {"header": False, "delimiter": ";"}})

