@@ -25,7 +25,7 @@ from gristmill.agents.model import (
 from gristmill.agents.runtimes import runtimes
 from gristmill.base.http import Id, PageNumber, PerPage, problem_responses, shared
 from gristmill.base.money import parse_usd
-from gristmill.base.paging import Page
+from gristmill.base.paging import FullList, Page, full_list
 from gristmill.identity.api import AdminCall, AnyCall, OnceGuard, open_call
 
 router = APIRouter(prefix="/api/v1", tags=["Agents"])
@@ -207,10 +207,10 @@ async def run_agent(agent_id: Id, body: RunBody, request: Request) -> service.Tr
 
 
 @router.get("/agent_templates", summary="List templates", responses=problem_responses())
-def list_templates(call: AnyCall) -> dict[str, list[Template]]:
+def list_templates(call: AnyCall) -> FullList[Template]:
     """Blueprints that agents are deployed from."""
     del call
-    return {"data": service.templates()}
+    return full_list(service.templates())
 
 
 @router.post(
@@ -229,12 +229,12 @@ def deploy_template(slug: str, body: DeployBody, call: AdminCall, once: OnceGuar
 
 
 @router.get("/agent_runtimes", summary="List runtimes", responses=problem_responses())
-def list_runtimes(call: AnyCall) -> dict[str, list[RuntimeInfo]]:
+def list_runtimes(call: AnyCall) -> FullList[RuntimeInfo]:
     """Ways to run an agent, with the JSON schema of their config."""
     del call
-    return {
-        "data": [
+    return full_list(
+        [
             RuntimeInfo(kind, runtime.title, runtime.Config.model_json_schema())
             for kind, runtime in runtimes.all().items()
         ]
-    }
+    )

@@ -1,4 +1,4 @@
-"""Pages: by number for short lists, by keyset cursor for long ones."""
+"""Pages: by number for short lists, by keyset cursor for long ones; lists with a known end come as a whole."""
 
 from __future__ import annotations
 
@@ -50,6 +50,26 @@ class CursorPage(Generic[T]):
 
     data: list[T]
     meta: CursorMeta
+
+
+@dataclass(frozen=True, slots=True)
+class FullMeta:
+    """How many there are."""
+
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FullList(Generic[T]):
+    """A short list that comes as a whole."""
+
+    data: list[T]
+    meta: FullMeta
+
+
+def full_list(data: list[T]) -> FullList[T]:
+    """All of a list, with its meta."""
+    return FullList(data, FullMeta(len(data)))
 
 
 def page_of(data: list[T], *, page: int, per_page: int, total: int) -> Page[T]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gristmill import agents
 from gristmill.base.http import CursorText, Id, Limit, UuidId, problem_responses, shared
 from gristmill.base.ids import split_row_uuid
-from gristmill.base.paging import CursorPage
+from gristmill.base.paging import CursorPage, FullList, full_list
 from gristmill.batches import service
 from gristmill.batches.export import FORMATS, export
 from gristmill.batches.making.api import agent_of
@@ -133,10 +133,10 @@ def get_row(batch_id: UuidId, row_id: UuidId, call: AnyCall) -> RowDetail:
 
 
 @router.get("/batch_executions/{batch_id}/failures", summary="Group failures", responses=problem_responses(404))
-def list_failures(batch_id: UuidId, call: AnyCall) -> dict[str, list[FailureGroup]]:
+def list_failures(batch_id: UuidId, call: AnyCall) -> FullList[FailureGroup]:
     """Failed rows by cause, most frequent first; retry one group by its `error_code`."""
     _batch(call, batch_id)
-    return {"data": service.failures(call.tx, call.organization_id, batch_id)}
+    return full_list(service.failures(call.tx, call.organization_id, batch_id))
 
 
 @router.post("/batch_executions/{batch_id}/pause", summary="Pause", responses=problem_responses(404, 409))

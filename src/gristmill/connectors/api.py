@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from gristmill import agents, events, vault
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.http import CursorText, Id, Limit, PageNumber, PerPage, UuidId, problem_responses, shared
-from gristmill.base.paging import CursorPage, Page
+from gristmill.base.paging import CursorPage, FullList, Page, full_list
 from gristmill.connectors import service, sync_store, syncs
 from gristmill.connectors.bodies import (
     ConnectorCreate,
@@ -55,17 +55,17 @@ def _connector(call: Call, agent_id: int, connector_id: int) -> StoredConnector:
 
 
 @router.get("/data-source-types", summary="List types of connectors", responses=problem_responses())
-def list_types(call: AnyCall) -> dict[str, list[ConnectorType]]:
+def list_types(call: AnyCall) -> FullList[ConnectorType]:
     """Places that inventory comes from and results go to, with the JSON schema of their config."""
     del call
-    return {
-        "data": [
+    return full_list(
+        [
             ConnectorType(
                 kind.kind, kind.title, kind.summary, kind.Config.model_json_schema(), dict(kind.secret_values)
             )
             for kind in KINDS.all().values()
         ]
-    }
+    )
 
 
 @router.get(WHERE, summary="List connectors", responses=problem_responses(403, 404))
@@ -204,7 +204,7 @@ def _changed(before: StoredConnector, body: ConnectorPatch) -> service.Draft:
     )
 
 
-@router.delete(ONE, status_code=204, summary="Delete a connector", responses=problem_responses(403, 404))
+@router.delete(ONE, status_code=204, summary="Delete a connector", responses=problem_responses(403, 404, 409))
 def delete_connector(agent_id: Id, connector_id: Id, request: Request) -> None:
     """With its ledger and history. The inventory that it brought stays."""
     with open_call(request) as call:

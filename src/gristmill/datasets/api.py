@@ -31,7 +31,7 @@ from gristmill.base.http import (
     shared,
     validated,
 )
-from gristmill.base.paging import CursorPage, Page
+from gristmill.base.paging import CursorPage, FullList, Page, full_list
 from gristmill.datasets import files, listing, service
 from gristmill.datasets.analyze import Analysis, analyze_file
 from gristmill.datasets.bodies import (
@@ -428,9 +428,9 @@ def _replace(request: Request, scope: Scope, dataset_id: int, incoming: Incoming
 
 
 @route("GET", "/datasets/{dataset_id}/versions", summary="List versions", responses=problem_responses(403, 404))
-def list_versions(agent_id: Id, dataset_id: Id, call: AnyCall) -> dict[str, list[Version]]:
+def list_versions(agent_id: Id, dataset_id: Id, call: AnyCall) -> FullList[Version]:
     """The versions that can be gone back to, newest first, each with its receipt and what it changed."""
-    return {"data": service.list_versions(call.tx, _scope(call, agent_id), dataset_id)}
+    return full_list(service.list_versions(call.tx, _scope(call, agent_id), dataset_id))
 
 
 @route(
@@ -539,12 +539,12 @@ def query_dataset(agent_id: Id, body: QueryBody, request: Request) -> Answer:
 
 
 @router.get("/api/v1/embedders", summary="List embedders", responses=problem_responses())
-def list_embedders(call: AnyCall) -> dict[str, list[EmbedderInfo]]:
+def list_embedders(call: AnyCall) -> FullList[EmbedderInfo]:
     """Kinds of embedders, with the JSON schema of their config."""
     del call
-    return {
-        "data": [
+    return full_list(
+        [
             EmbedderInfo(kind, item.title, item.summary, item.Config.model_json_schema())
             for kind, item in embedders.all().items()
         ]
-    }
+    )

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gristmill import vault
 from gristmill.base.http import CursorText, Limit, PageNumber, PerPage, UuidId, problem_responses, shared
-from gristmill.base.paging import CursorPage, Page
+from gristmill.base.paging import CursorPage, FullList, Page, full_list
 from gristmill.events import callbacks, receivers, service, webhooks
 from gristmill.events.channels.webhook import HEADERS_MAX
 from gristmill.events.model import (
@@ -63,10 +63,10 @@ class EventType:
 
 
 @router.get("/event_types", summary="List event types", responses=problem_responses())
-def list_event_types(call: AnyCall) -> dict[str, list[EventType]]:
+def list_event_types(call: AnyCall) -> FullList[EventType]:
     """What a webhook can subscribe to."""
     del call
-    return {"data": [EventType(kind, meaning) for kind, meaning in KINDS.items()]}
+    return full_list([EventType(kind, meaning) for kind, meaning in KINDS.items()])
 
 
 # Webhooks

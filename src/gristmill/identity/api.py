@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from gristmill.base.db import Tx
 from gristmill.base.errors import Malformed
 from gristmill.base.http import UuidId, body_digest, problem_responses, shared
+from gristmill.base.paging import FullList, full_list
 from gristmill.identity import service
 from gristmill.identity.idempotency import KEY_CHARS_MAX, find_answer, keep_answer
 from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Scope, Unauthenticated
@@ -164,10 +165,10 @@ class KeyRotate(BaseModel):
 
 
 @router.get("/api_keys", summary="List API keys", responses=problem_responses(403))
-def list_keys(call: AdminCall) -> dict[str, list[ApiKey]]:
+def list_keys(call: AdminCall) -> FullList[ApiKey]:
     """All keys of the organization, newest first, revoked ones included; secrets are never shown again."""
     call.actor.require_whole_organization()
-    return {"data": service.list_keys(call.tx, call.organization_id)}
+    return full_list(service.list_keys(call.tx, call.organization_id))
 
 
 @router.post(

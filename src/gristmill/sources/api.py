@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from gristmill.base import jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
 from gristmill.base.http import Id, PageNumber, PerPage, media_type, problem_responses, shared, validated
-from gristmill.base.paging import Page
+from gristmill.base.paging import FullList, Page, full_list
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.sources import service
 from gristmill.sources.kinds.postgres import env_keys
@@ -375,7 +375,7 @@ def _test(source_id: int, request: Request) -> SourceTest:
 
 
 @router.get("/data_source_env_keys", summary="List environment keys", responses=problem_responses(403))
-def list_env_keys(call: AdminCall, request: Request) -> dict[str, list[EnvKey]]:
+def list_env_keys(call: AdminCall, request: Request) -> FullList[EnvKey]:
     """Names of the server's environment variables that a `postgres` source may name; their values are never shown."""
     call.actor.require_whole_organization()
-    return {"data": [EnvKey(name) for name in env_keys(service.host_of(shared(request).settings))]}
+    return full_list([EnvKey(name) for name in env_keys(service.host_of(shared(request).settings))])

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from gristmill.base.errors import Invalid
 from gristmill.base.http import CursorText, Id, Limit, UuidId, problem_responses
-from gristmill.base.paging import CursorMeta, CursorPage
+from gristmill.base.paging import CursorMeta, CursorPage, FullList, full_list
 from gristmill.events import agent_channels, service
 from gristmill.events.agent_channels import ChannelDraft, KeptChannel
 from gristmill.events.api import TestResult, Text, run_test
@@ -104,7 +104,7 @@ class ChannelType(CamelModel):
 
 
 @router.get("/channel_types", summary="List channel types", responses=problem_responses())
-def list_channel_types(call: AnyCall) -> dict[str, list[ChannelType]]:
+def list_channel_types(call: AnyCall) -> FullList[ChannelType]:
     """Ways to tell people, with the JSON schema of their config."""
     del call
     found = [
@@ -116,15 +116,15 @@ def list_channel_types(call: AnyCall) -> dict[str, list[ChannelType]]:
         )
         for kind, item in channels.all().items()
     ]
-    return {"data": found}
+    return full_list(found)
 
 
 @router.get("/agents/{agent_id}/channels", summary="List channels", responses=problem_responses(403, 404))
-def list_channels(agent_id: Id, call: AdminCall) -> dict[str, list[ChannelView]]:
+def list_channels(agent_id: Id, call: AdminCall) -> FullList[ChannelView]:
     """All channels of an agent."""
     call.actor.require_agent(agent_id)
     found = agent_channels.list_channels(call.tx, call.organization_id, agent_id)
-    return {"data": [ChannelView(**_channel(item)) for item in found]}
+    return full_list([ChannelView(**_channel(item)) for item in found])
 
 
 @router.post(
