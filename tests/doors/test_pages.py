@@ -182,6 +182,13 @@ def test_a_used_link_leads_in_whoever_is_in(database: Database, owner: Caller, b
         assert second.get("/login", params={"token": token}).status_code == 401
 
 
+def test_looking_at_a_link_does_not_use_it_up(database: Database, owner: Caller, anyone: httpx.Client) -> None:
+    with database.tx(owner.organization_id) as tx:
+        token = identity.create_login_link(tx, owner.organization_id)
+    assert anyone.head("/login", params={"token": token}).status_code == 200
+    assert anyone.get("/login", params={"token": token}).headers["location"] == "/dashboard"
+
+
 def test_logout_ends_the_session_on_the_server_too(owner: Caller, login: Login, base_url: str) -> None:
     mine = login(owner.organization_id)
     cookie = mine.cookies["gristmill_session"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar
 from uuid import UUID, uuid4
@@ -14,10 +14,12 @@ import psycopg
 import structlog
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import Counter, Histogram
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
@@ -44,14 +46,23 @@ SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
 
-Id = Annotated[int, Path(ge=1, le=INT64_MAX, description="Integer id")]
+
+def _whole(value: Any) -> Any:
+    """A number as it is written in a path or query; Python would also take `+1`, `1_0` and `1.0`."""
+    if isinstance(value, str) and not (value.isascii() and value.removeprefix("-").isdigit()):
+        raise PydanticCustomError("int_parsing", "Input should be a valid integer, written in digits")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Id = Annotated[Whole, Path(ge=1, le=INT64_MAX, description="Integer id")]
 UuidId = Annotated[UUID, Path(description="UUID")]
-PageNumber = Annotated[int, Query(ge=1, le=1_000_000, description="Page, from 1")]
-PerPage = Annotated[int, Query(ge=1, le=PER_PAGE_MAX, description=f"Entries per page, at most {PER_PAGE_MAX}")]
+PageNumber = Annotated[Whole, Query(ge=1, le=1_000_000, description="Page, from 1")]
+PerPage = Annotated[Whole, Query(ge=1, le=PER_PAGE_MAX, description=f"Entries per page, at most {PER_PAGE_MAX}")]
 CursorText = Annotated[
     str | None, Query(max_length=CURSOR_BYTES_MAX, description="`next_cursor` of the page before; absent for the first")
 ]
-Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description=f"Entries per page, at most {LIMIT_MAX}")]
+Limit = Annotated[Whole, Query(ge=1, le=LIMIT_MAX, description=f"Entries per page, at most {LIMIT_MAX}")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +148,11 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
-        wrong = tuple(_field_error(item) for item in error.errors()[:ERRORS_SHOWN])
-        malformed = any(item["type"] == "json_invalid" or item["loc"][:1] == ("path",) for item in error.errors())
-        summary = "; ".join(f"`{item.field}`: {item.message}" if item.field else item.message for item in wrong[:5])
-        return problem(request, _Plain("malformed" if malformed else "invalid", summary, wrong))
+        return problem(request, _refusal(request, error))
 
     @app.exception_handler(HTTPException)
-    async def framework(request: Request, error: HTTPException) -> JSONResponse:
-        code = _BY_STATUS.get(error.status_code, "malformed" if error.status_code < 500 else "internal")  # noqa: PLR2004
-        detail = f"There is nothing at {request.url.path[:200]}." if error.status_code == 404 else str(error.detail)  # noqa: PLR2004
-        facts = {"limit": error.limit} if isinstance(error, _BodyTooLarge) else {}
-        return problem(request, _Plain(code, detail, (), **facts), status=error.status_code)
+    async def framework(request: Request, error: HTTPException) -> Response:
+        return _unrouted(request, error)
 
     @app.exception_handler(psycopg.DataError)
     async def unstorable(request: Request, error: psycopg.DataError) -> JSONResponse:
@@ -169,6 +174,47 @@ def install_errors(app: FastAPI) -> None:
         return problem(request, _Plain("internal", "A defect of ours. The request id finds it in the server's log."))
 
 
+def _unrouted(request: Request, error: HTTPException) -> Response:
+    """What the framework answers by itself: no such path or method, a body that it could not read."""
+    status, detail = error.status_code, str(error.detail)
+    if status == 405:  # noqa: PLR2004 - Method Not Allowed
+        return _wrong_method(request)
+    if status == 404:  # noqa: PLR2004 - Not Found
+        detail = f"There is nothing at {request.url.path[:200]}."
+    code = _BY_STATUS.get(status, "malformed" if status < 500 else "internal")  # noqa: PLR2004 - the server's own errors
+    facts = {"limit": error.limit} if isinstance(error, _BodyTooLarge) else {}
+    return problem(request, _Plain(code, detail, (), **facts), status=status)
+
+
+def _wrong_method(request: Request) -> Response:
+    """405, or the answer to OPTIONS; both name the methods that the path has."""
+    routes = request.app.router.routes
+    found = [
+        name
+        for name in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": name})[0] is Match.FULL for route in routes)
+    ]
+    allowed = [*found, *(["HEAD"] if "GET" in found else []), "OPTIONS"]
+    headers = {"Allow": ", ".join(allowed)}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    refusal = _Plain("method_not_allowed", f"{request.method} is not for this path; {headers['Allow']} are.")
+    refusal.headers = headers
+    return problem(request, refusal)
+
+
+def _refusal(request: Request, error: RequestValidationError) -> _Plain:
+    """What the framework refused: a body of another type, what can't be read at all, or values of fields."""
+    kind = media_type(request)
+    items = error.errors()
+    whole = any(item["loc"] == ("body",) and item["type"] != "missing" for item in items)
+    if whole and kind != "application/json" and not kind.endswith("+json"):
+        return _Plain("unsupported_type", f"Send application/json, not `{kind[:60]}`.")
+    wrong = tuple(_field_error(item) for item in items[:ERRORS_SHOWN])
+    malformed = any(item["type"] == "json_invalid" or item["loc"][:1] == ("path",) for item in items)
+    return _Plain("malformed" if malformed else "invalid", _summary(wrong), wrong)
+
+
 def _field_error(item: MutableMapping[str, Any] | Any) -> FieldError:
     location = [str(part) for part in item["loc"]]
     field = (
@@ -176,12 +222,33 @@ def _field_error(item: MutableMapping[str, Any] | Any) -> FieldError:
         if location[:1] and location[0] in {"body", "query", "path", "header"}
         else ".".join(location)
     )
-    message = str(item["msg"])
+    message = _sentence(item)
     if item["type"] == "json_invalid":
         offset = item["loc"][1] if len(item["loc"]) > 1 and isinstance(item["loc"][1], int) else None
         where = f" at character {offset}" if offset is not None else ""
         return FieldError("", f"is not JSON{where}: {item.get('ctx', {}).get('error', message)}")
     return FieldError(field, message)
+
+
+def _sentence(item: MutableMapping[str, Any] | Any) -> str:
+    """What pydantic says is wrong, without what it says about itself."""
+    if item["type"] in {"model_type", "model_attributes_type", "dataclass_type"}:
+        return "must be a JSON object"
+    if item["loc"] == ("body",) and item["type"] == "missing":
+        return "is missing; send a JSON object"
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _summary(wrong: Sequence[FieldError]) -> str:
+    """The first of what is wrong, in one line."""
+    return "; ".join(
+        f"`{item.field}`: {item.message}"
+        if item.field
+        else f"The body {item.message}"
+        if item.message[:1].islower()
+        else item.message
+        for item in wrong[:5]
+    )
 
 
 Scope = MutableMapping[str, Any]
@@ -199,8 +266,20 @@ class _BodyTooLarge(HTTPException):
         self.limit = limit
 
 
+class _HeadersAreAll(Exception):
+    """A HEAD was answered; what would follow is not made."""
+
+
+def is_head(request: Request) -> bool:
+    """Whether only headers are asked for. A route sees GET then, and must have no effect that happens once."""
+    return request.scope.get(_ASKED) == "HEAD"
+
+
+_ASKED = "gristmill.asked"
+
+
 class CallContext:
-    """ASGI middleware: a request id in, out and in every log line; metrics; the limit on bodies."""
+    """ASGI middleware: a request id in, out and in every log line; metrics; the limit on bodies; HEAD, by GET."""
 
     def __init__(self, app: App, settings: Settings) -> None:
         self._app = app
@@ -215,7 +294,11 @@ class CallContext:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         usable = 0 < len(given) <= REQUEST_ID_CHARS_MAX and given.replace("-", "").replace("_", "").isalnum()
         request_id = given if usable and given.isascii() else uuid4().hex
-        scope["request_id"] = request_id
+        asked = scope["method"]
+        # A copy: the server looks at the method by itself when it sends the answer's head.
+        scope = {**scope, "request_id": request_id, _ASKED: asked}
+        if asked in {"GET", "HEAD"}:
+            scope |= {"method": "GET", "query_string": _without_blanks(scope["query_string"])}
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
         status = 500
@@ -230,14 +313,19 @@ class CallContext:
                     (b"x-request-id", request_id.encode()),
                 ]
             await send(message)
+            if asked == "HEAD":
+                await send({"type": "http.response.body"})
+                raise _HeadersAreAll
 
         try:
             await self._app(scope, self._limited(scope["path"], headers, receive), tagged_send)
+        except _HeadersAreAll:
+            pass
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "(none)")
-            REQUESTS.labels(scope["method"], path, str(status)).inc()
-            SECONDS.labels(scope["method"], path).observe(time.perf_counter() - started)
+            REQUESTS.labels(asked, path, str(status)).inc()
+            SECONDS.labels(asked, path).observe(time.perf_counter() - started)
             structlog.contextvars.unbind_contextvars("request_id")
 
     def _limited(self, path: str, headers: dict[bytes, bytes], receive: Receive) -> Receive:
@@ -257,6 +345,13 @@ class CallContext:
             return message
 
         return receive_limited
+
+
+def _without_blanks(query: bytes) -> bytes:
+    """A query without parameters that have no value: forms send what was left blank, which means that it is not set."""
+    if b"=&" not in query and not query.endswith(b"="):
+        return query
+    return b"&".join(item for item in query.split(b"&") if not item.endswith(b"=") or item.count(b"=") > 1)
 
 
 _body_limits: list[tuple[re.Pattern[str], str]] = []
@@ -285,10 +380,10 @@ def validated(model: type[M], value: Any) -> M:
         return model.model_validate(value)
     except ValidationError as error:
         wrong = tuple(
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
+            FieldError(".".join(str(part) for part in item["loc"]), _sentence(item))
             for item in error.errors(include_url=False, include_input=False, include_context=False)[:ERRORS_SHOWN]
         )
-        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong[:5]), errors=wrong) from None
+        raise Invalid(_summary(wrong), errors=wrong) from None
 
 
 async def body_digest(request: Request) -> bytes:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from gristmill.base.errors import Error
-from gristmill.base.http import shared
+from gristmill.base.http import is_head, shared
 from gristmill.doors.dashboard.addresses import ReturnPath, safe_return
 from gristmill.doors.dashboard.door import PageRoute, open_visit
 from gristmill.doors.dashboard.render import html
@@ -37,7 +37,7 @@ def root() -> Response:
 def login(request: Request, token: Annotated[str, Query(max_length=200)] = "", back: ReturnPath = "") -> Response:
     """Trade a one-time link for a session; without a link, ask for a key."""
     target = safe_return(back)
-    if not token:
+    if not token or is_head(request):  # whoever looks at a link must not use it up
         if _has_session(request):
             return RedirectResponse(target or "/dashboard", status_code=303, headers=NO_STORE)
         return html("login.html", problem="", back=target)
