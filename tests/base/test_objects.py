@@ -71,6 +71,30 @@ def test_the_same_key_again_replaces(store: ObjectStore) -> None:
         assert file.read() == b"new"
 
 
+def test_many_small_objects_at_once(store: ObjectStore) -> None:
+    store.put_stream("many/3", [b"old"])
+    items = [(f"many/{number}", b"%d" % number * number) for number in range(40)]
+    stored = store.put_many([*items, ("elsewhere/x", b"y" * 300_000)])
+    for (key, data), one in zip([*items, ("elsewhere/x", b"y" * 300_000)], stored, strict=True):
+        assert one == objects.Stored(key, len(data), hashlib.sha256(data).hexdigest())
+        with store.open(key) as file:
+            assert file.read() == data
+    assert store.put_many([]) == []
+    with pytest.raises(KeyRefused):
+        store.put_many([("fine", b"1"), ("../x", b"2")])
+    assert not store.exists("fine")
+
+
+def test_many_objects_of_which_one_has_no_place(tmp_path: Path) -> None:
+    store = ObjectStore.of(Settings(data_dir=tmp_path, object_store_url=None))
+    store.put_stream("file", [b"1"])
+    with pytest.raises(StoreUnavailable):
+        store.put_many([("a", b"whole"), ("file/b", b"2"), ("c", b"3")])
+    left = {path.name: path.read_bytes() for path in (tmp_path / "objects").rglob("*") if path.is_file()}
+    assert left.pop("file") == b"1"
+    assert left in ({}, {"a": b"whole"}), "what is there is whole, and nothing is half-written"
+
+
 class Broken(Exception):
     pass
 

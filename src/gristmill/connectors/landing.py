@@ -1,8 +1,8 @@
 """Bytes on their way into the object store while they still come: hashed once, written once, visible when complete.
 
-Small objects are kept in memory and written at once. For a large one a thread of its own writes what arrives, for as
-long as that takes; a few chunks wait between the two, so that memory stays flat. Until `finish` nobody sees the object,
-and whatever goes wrong before leaves none.
+Small objects are kept in memory and written when they are complete, many together. For a large one a thread of its own
+writes what arrives, for as long as that takes; a few chunks wait between the two, so that memory stays flat. Until
+`finish` nobody sees the object, and whatever goes wrong before leaves none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
@@ -21,7 +22,14 @@ from gristmill.connectors.remote import check_size
 from gristmill.connectors.session import in_thread
 
 MEMORY_BYTES_MAX = 1024**2
-"""Objects up to here are written at once, when they are complete."""
+"""Objects up to here are written when they are complete."""
+GROUPS_AT_ONCE = 4
+"""Threads that write them: each waits for the disk."""
+GROUP_FILES_MAX = 32
+"""Each of them is an open file until the last is synced."""
+HASHED_BYTES = 2047
+"""Hashed at a time by the loop itself: for more, Python's hashes let go of the interpreter, and getting it back while
+threads are at work takes far longer than the hash."""
 CHUNKS_WAITING = 4
 """Between the line and the object store."""
 CHUNK_BYTES_MAX = 1024**2
@@ -94,11 +102,47 @@ LOOK_S = 0.002
 """How often a line that is faster than the object store looks whether there is room."""
 
 
+class Groups:
+    """Small objects on their way into the object store: those that come while others are written go together."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self.objects = objects
+        self._waiting: deque[tuple[str, bytes, asyncio.Future[Stored]]] = deque()
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def put(self, key: str, data: bytes) -> Stored:
+        """Write an object. Raises what its group failed with."""
+        stored: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, data, stored))
+        if len(self._writing) < GROUPS_AT_ONCE:
+            task = asyncio.ensure_future(self._write())
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+        return await stored
+
+    async def _write(self) -> None:
+        """Write what waits, until nothing does."""
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), GROUP_FILES_MAX))]
+            items = [(key, data) for key, data, _ in group]
+            try:
+                done = await in_thread(lambda: self.objects.put_many(items))  # noqa: B023 - used at once
+            except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+                for _, _, stored in group:
+                    if not stored.done():
+                        stored.set_exception(error)
+                continue
+            for (_, _, stored), item in zip(group, done, strict=True):
+                if not stored.done():
+                    stored.set_result(item)
+
+
 class StoreLanding:
     """See Landing: what comes is an object of the object store once it is finished."""
 
-    def __init__(self, objects: ObjectStore, key: str, bytes_max: int) -> None:
-        self._objects = objects
+    def __init__(self, groups: Groups, key: str, bytes_max: int) -> None:
+        self._groups = groups
+        self._objects = groups.objects
         self._key = key
         self._bytes_max = bytes_max
         self._memory = bytearray()
@@ -144,7 +188,10 @@ class StoreLanding:
     async def md5(self) -> str:
         """See Landing."""
         if self._writer is None:
-            return hashlib.md5(self._memory, usedforsecurity=False).hexdigest()
+            digest = hashlib.md5(usedforsecurity=False)
+            for start in range(0, self._size, HASHED_BYTES):
+                digest.update(self._memory[start : start + HASHED_BYTES])
+            return digest.hexdigest()
         written = threading.Event()
         await self._writer.put(written)
         while not written.is_set():
@@ -156,8 +203,7 @@ class StoreLanding:
     async def finish(self) -> Stored:
         """The object is complete: from now on it can be seen."""
         if self._writer is None:
-            data = bytes(self._memory)
-            return await in_thread(lambda: self._objects.put_stream(self._key, [data]))
+            return await self._groups.put(self._key, bytes(self._memory))
         writer, self._writer = self._writer, None
         await writer.put(None)
         return await writer.task

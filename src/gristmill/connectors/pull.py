@@ -24,7 +24,7 @@ from gristmill.base.objects import ObjectStore, Stored
 from gristmill.connectors import sync_store
 from gristmill.connectors.closing import Outcome, close_pull, hold_pull
 from gristmill.connectors.kinds import Remote
-from gristmill.connectors.landing import MEMORY_BYTES_MAX, StoreLanding
+from gristmill.connectors.landing import MEMORY_BYTES_MAX, Groups, StoreLanding
 from gristmill.connectors.model import (
     HISTORY_SYNCS,
     Entry,
@@ -44,7 +44,8 @@ from gristmill.connectors.together import together
 
 log = get_log("connectors")
 
-FETCHES_AT_ONCE = 32
+FETCHES_AT_ONCE = 64
+"""Objects in hand; while some come, others are written."""
 LARGE_AT_ONCE = 4
 """Of these, objects too large to be kept in memory: each holds a thread for as long as it comes."""
 LIST_S_MAX = 900.0
@@ -85,6 +86,7 @@ class Pull:
         self._rules = rules
         self._settings = session.context.settings
         self._objects = ObjectStore.of(self._settings)
+        self._groups = Groups(self._objects)
         self._deadline = Deadline(self._settings.connector_s_max)
         self._ledger: dict[str, Entry] = {}
         self._landed: list[_Landed] = []
@@ -166,7 +168,7 @@ class Pull:
             check_size(found.size, bytes_max)
             async with (
                 self._large if found.size > MEMORY_BYTES_MAX else contextlib.nullcontext(),
-                StoreLanding(self._objects, key, bytes_max) as landing,
+                StoreLanding(self._groups, key, bytes_max) as landing,
             ):
                 fetched = await self._fetch_in_time(found, entry, landing)
                 if fetched is None:
