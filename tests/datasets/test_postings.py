@@ -8,8 +8,10 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gristmill.datasets.postings import K1, B, Corpus, Posting, SegmentBuilder, fuse, rank
+from gristmill.datasets.postings import K1, B, Corpus, Posting, SegmentBuilder, _best, fuse, rank
 
 WORDS = [f"w{number}" for number in range(40)]
 
@@ -97,6 +99,20 @@ def test_several_datasets_count_as_one_collection() -> None:
     for offset, found in ((0, first), (1_000, second)):
         for ordinal, score in zip(found.ordinals.tolist(), found.scores.tolist(), strict=True):
             assert score == pytest.approx(together[offset + ordinal], rel=1e-4)
+
+
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.25]), max_size=40),
+    hidden=st.sets(st.integers(0, 39)),
+    depth=st.integers(1, 12),
+)
+def test_the_best_are_those_of_a_sort_and_of_equal_ones_the_first(
+    scores: list[float], hidden: set[int], depth: int
+) -> None:
+    mask = np.array([number not in hidden for number in range(len(scores))], bool)
+    found = _best(np.array(scores, np.float32), mask, depth)
+    wanted = sorted((-score, number) for number, score in enumerate(scores) if score > 0 and mask[number])[:depth]
+    assert list(zip((-found.scores).tolist(), found.ordinals.tolist(), strict=True)) == wanted
 
 
 def test_nothing_is_found_in_nothing() -> None:

@@ -131,32 +131,63 @@ def rank(
     chunks = sum(corpus.chunks for corpus in corpora)
     mean = sum(corpus.words for corpus in corpora) / chunks if chunks else 1.0
     scores = [np.zeros(len(corpus.members), np.float32) for corpus in corpora]
+    norms = [K1 * (1 - B) + corpus.lengths * np.float32(K1 * B / max(mean, 1e-9)) for corpus in corpora]
     for term, times in terms.items():
         live = [_live(corpus, found.get(term, ())) for corpus, found in zip(corpora, postings, strict=True)]
-        frequency = sum(len(ordinals) for ordinals, _ in live)
+        frequency = sum(item.frequency for item in live)
         weight = times * math.log(1 + (chunks - frequency + 0.5) / (frequency + 0.5)) * (K1 + 1)
-        for (ordinals, counts), corpus, score in zip(live, corpora, scores, strict=True):
-            norm = K1 * (1 - B) + corpus.lengths[ordinals] * np.float32(K1 * B / max(mean, 1e-9))
-            score[ordinals] += weight * counts / (counts + norm)
-    return [_best(score, mask, depth) for score, mask in zip(scores, allowed, strict=True)]
+        for item, norm, score in zip(live, norms, scores, strict=True):
+            # weight * counts / (counts + norm), step by step in one array: half the time of the formula
+            share = norm.take(item.ordinals)
+            share += item.counts
+            np.divide(item.counts, share, out=share)
+            share *= np.float32(weight)
+            share += score.take(item.ordinals)
+            score[item.ordinals] = share
+    masks = [_mask(corpus, mask) for corpus, mask in zip(corpora, allowed, strict=True)]
+    return [_best(score, mask, depth) for score, mask in zip(scores, masks, strict=True)]
 
 
-def _live(corpus: Corpus, found: Sequence[Posting]) -> tuple[Ordinals, NDArray[np.float32]]:
-    """Ordinals and counts of a term's postings that belong to the version."""
-    ordinals = np.concatenate([np.frombuffer(item.ordinals, "<i4") for item in found] or [np.empty(0, "<i4")])
-    counts = np.concatenate([np.frombuffer(item.counts, np.uint8) for item in found] or [np.empty(0, np.uint8)])
-    inside = ordinals < len(corpus.members)  # later versions may have added to the same dataset
-    inside[inside] = corpus.members[ordinals[inside]]
-    return ordinals[inside], counts[inside].astype(np.float32)
+class _Live(NamedTuple):
+    """A term's postings."""
+
+    ordinals: Ordinals
+    """Those of chunks that left the version are among them; their scores are masked in the end."""
+    counts: NDArray[np.float32]
+    frequency: int
+    """Of the version's chunks."""
 
 
-def _best(scores: NDArray[np.float32], allowed: Mask | None, depth: int) -> Found:
-    if allowed is not None:
-        scores = np.where(allowed, scores, np.float32(0))
-    positive = np.flatnonzero(scores)
-    if len(positive) > depth:
-        positive = positive[np.argpartition(-scores[positive], depth - 1)[:depth]]
-    order = positive[np.lexsort((positive, -scores[positive]))]
+def _live(corpus: Corpus, found: Sequence[Posting]) -> _Live:
+    """A term's postings, without those that later versions have added to the same dataset."""
+    parts = [np.frombuffer(item.ordinals, "<i4") for item in found] or [np.empty(0, "<i4")]
+    counts = [np.frombuffer(item.counts, np.uint8) for item in found] or [np.empty(0, np.uint8)]
+    for index, part in enumerate(parts):
+        if len(part) and part[-1] >= len(corpus.members):
+            inside = int(np.searchsorted(part, len(corpus.members)))
+            parts[index], counts[index] = part[:inside], counts[index][:inside]
+    ordinals = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    complete = corpus.chunks == len(corpus.members)
+    frequency = len(ordinals) if complete else int(np.count_nonzero(corpus.members.take(ordinals)))
+    return _Live(ordinals, np.concatenate(counts).astype(np.float32), frequency)
+
+
+def _mask(corpus: Corpus, allowed: Mask | None) -> Mask | None:
+    """What may be found; None where all may."""
+    if corpus.chunks == len(corpus.members):
+        return allowed
+    return corpus.members if allowed is None else corpus.members & allowed
+
+
+def _best(scores: NDArray[np.float32], mask: Mask | None, depth: int) -> Found:
+    """The `depth` best of positive scores; of equal ones the first."""
+    if mask is not None:
+        scores = np.where(mask, scores, np.float32(0))
+    least = np.partition(scores, -depth)[-depth] if len(scores) > depth else np.float32(0)
+    above = np.flatnonzero(scores > least)
+    equal = np.flatnonzero(scores == least)[: depth - len(above)] if least > 0 else above[:0]
+    best = np.r_[above, equal]
+    order = best[np.lexsort((best, -scores[best]))]
     return Found(order.astype(np.int32), scores[order])
 
 

@@ -1,6 +1,7 @@
 """Questions on their way to `search`: which models they need, their vectors, and the whole for an edge.
 
-No transaction is open while something is embedded.
+No transaction is open while something is embedded, but those of other threads: the words of a question are looked up
+meanwhile.
 """
 
 from __future__ import annotations
@@ -8,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gristmill.base.config import Settings
 from gristmill.base.db import Database, Tx
 from gristmill.datasets import search_store
 from gristmill.datasets.embedders import EmbedderContext, embedders, parse_config
-from gristmill.datasets.model import DatasetNotFound, EmbedderChoice, Question, SearchResult
+from gristmill.datasets.model import DatasetNotFound, EmbedderChoice, NoVectorSearch, Question, SearchResult
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gristmill.datasets.searching import Prepared
+
 QUESTIONS_KEPT = 1_000
 """Vectors of questions that are kept in memory."""
+ROUNDS_MAX = 3
+"""A question is embedded anew so often while its datasets change to other models meanwhile."""
 
 
 def embedders_of(
@@ -98,17 +103,46 @@ async def ask(
         with database.tx(organization_id) as tx:
             return embedders_of(tx, organization_id, agent_id, question.dataset_ids)
 
-    def find(vectors: Mapping[str, NDArray[np.float32]]) -> SearchResult:
+    def prepare() -> Prepared:
+        from gristmill.datasets.searching import prepare  # noqa: PLC0415 - see find
+
+        with database.tx(organization_id) as tx:
+            return prepare(tx, organization_id, agent_id, question)
+
+    def find(vectors: Mapping[str, NDArray[np.float32]], prepared: Prepared | None) -> SearchResult:
         from gristmill.datasets.searching import search  # noqa: PLC0415 - a tenth of a second that a start does not pay
 
         with database.tx(organization_id) as tx:
-            return search(tx, organization_id, agent_id, question, vectors)
+            return search(tx, organization_id, agent_id, question, vectors, prepared)
 
     if question.mode == "keyword":
-        return await asyncio.to_thread(find, {})
-    wanted = await asyncio.to_thread(look) if choices is None else choices
-    vectors = await embed_question(settings, database, organization_id, wanted, question.text)
-    return await asyncio.to_thread(find, vectors)
+        return await asyncio.to_thread(find, {}, None)
+    wanted = await asyncio.to_thread(look) if choices is None else list(choices)
+    for rounds_left in reversed(range(ROUNDS_MAX)):
+        embedding = embed_question(settings, database, organization_id, wanted, question.text)
+        vectors, prepared = await _beside(embedding, prepare if question.mode == "hybrid" else None)
+        try:
+            return await asyncio.to_thread(find, vectors, prepared)
+        except NoVectorSearch:
+            before, wanted = wanted, await asyncio.to_thread(look)
+            if wanted == before or not rounds_left:
+                raise
+    raise AssertionError("the last round returns or raises")
+
+
+async def _beside(
+    embedding: Coroutine[Any, Any, dict[str, NDArray[np.float32]]], prepare: Callable[[], Prepared] | None
+) -> tuple[dict[str, NDArray[np.float32]], Prepared | None]:
+    """The vectors, and what was prepared while they were made: nothing where they were known already."""
+    task, prepared = asyncio.ensure_future(embedding), None
+    try:
+        await asyncio.sleep(0)  # known vectors are there after this turn of the loop
+        if prepare is not None and not task.done():
+            prepared = await asyncio.to_thread(prepare)
+        return await task, prepared
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def rows_of(tx: Tx, organization_id: int, agent_id: int, dataset_ids: Sequence[int] | None) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""Searching: a question to the records that answer it, by meaning and by words, in one transaction.
+"""Searching: a question to the records that answer it, by meaning and by words.
 
 Both sides give their best chunks, which are fused; a filter is turned into the set of ordinals that may be found before
-either side looks. What comes before, embedding the question, is in questions.py.
+either side looks. The words may be looked up ahead, in a transaction of their own, while the question is embedded
+(questions.py); what they found counts only as long as the same versions are searched.
 """
 
 from __future__ import annotations
@@ -90,31 +91,69 @@ class _Searchable:
     """What the filter leaves of the members."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A question as far as it can be answered without its vector."""
+
+    rows: list[dict[str, Any]]
+    """The datasets that are meant, with the versions that were live."""
+    found: list[_Searchable]
+    """Those of them that have something that may be found."""
+    terms: Counter[str]
+    keyword: dict[Place, float]
+    """What the words found, best first."""
+
+
+def prepare(tx: Tx, organization_id: int, agent_id: int, question: Question) -> Prepared:
+    """Open the datasets, apply the filter, look the words up.
+
+    Raises `DatasetNotFound`, `Invalid` for a filter that does not fit.
+    """
+    return _prepare(tx, organization_id, rows_of(tx, organization_id, agent_id, question.dataset_ids), question)
+
+
 def search(
-    tx: Tx, organization_id: int, agent_id: int, question: Question, vectors: Mapping[str, NDArray[np.float32]]
+    tx: Tx,
+    organization_id: int,
+    agent_id: int,
+    question: Question,
+    vectors: Mapping[str, NDArray[np.float32]],
+    prepared: Prepared | None = None,
 ) -> SearchResult:
     """The records that answer a question; `vectors` are from `embed_question`, by model.
 
-    Raises `DatasetNotFound`, `Invalid` for a filter that does not fit, `NoVectorSearch`.
+    What was `prepared` in an earlier transaction counts if nothing has changed since; else it is done again in this
+    one, so that an answer is of one version of each dataset. Raises `NoVectorSearch` and what `prepare` raises.
     """
     rows = rows_of(tx, organization_id, agent_id, question.dataset_ids)
+    if prepared is None or prepared.rows != rows:
+        prepared = _prepare(tx, organization_id, rows, question)
+    found, keyword = prepared.found, prepared.keyword
+    nearest: dict[Place, float] = {}
+    if question.mode != "keyword":
+        nearest = _by_meaning(tx, found, vectors, _depth(question), keyword)
+    scores = fuse(keyword, nearest) if question.mode == "hybrid" else keyword or nearest
+    by_id = {item.id: item for item in found}
+    best = _best_of_records(by_id, scores, question.top_k)
+    hits = _hits(tx, organization_id, by_id, best, frozenset(prepared.terms))
+    return SearchResult(hits, [Searched(row["id"], row["version"]) for row in rows])
+
+
+def _prepare(tx: Tx, organization_id: int, rows: list[dict[str, Any]], question: Question) -> Prepared:
     found = [_open(tx, organization_id, row) for row in rows if row["chunks"]]
     if question.filter:
         _narrow(tx, found, question.filter)
         found = [item for item in found if item.allowed is not None and item.allowed.any()]
     terms = _terms(tx, question.text)
-    depth = max(FUSION_DEPTH, question.top_k)
     keyword: dict[Place, float] = {}
     if question.mode != "vector":
+        depth = _depth(question)
         keyword = merge(_by_words(tx, organization_id, found, terms, depth), depth)
-    nearest: dict[Place, float] = {}
-    if question.mode != "keyword":
-        nearest = _by_meaning(tx, found, vectors, depth, keyword)
-    scores = fuse(keyword, nearest) if question.mode == "hybrid" else keyword or nearest
-    by_id = {item.id: item for item in found}
-    best = _best_of_records(by_id, scores, question.top_k)
-    hits = _hits(tx, organization_id, by_id, best, frozenset(terms))
-    return SearchResult(hits, [Searched(row["id"], row["version"]) for row in rows])
+    return Prepared(rows, found, terms, keyword)
+
+
+def _depth(question: Question) -> int:
+    return max(FUSION_DEPTH, question.top_k)
 
 
 _maps: Kept[tuple[str, int, int], _Map] = Kept(MAPS_BYTES_MAX, lambda item: item.size_bytes)
@@ -220,7 +259,8 @@ def _by_meaning(
             )
         named = [ordinal for dataset_id, ordinal in keyword if dataset_id == item.id]
         near = _nearest(tx, item, table, vectors_store.one(vectors[model]), depth, named)
-        by_model[model].update({(item.id, ordinal): score for ordinal, score in near})
+        size = len(item.map.members)  # what is beyond belongs to a version that is being built
+        by_model[model].update({(item.id, ordinal): score for ordinal, score in near if ordinal < size})
     sides = [dict(sorted(side.items(), key=lambda pair: -pair[1])[:depth]) for side in by_model.values()]
     if len(sides) == 1:
         return sides[0]
@@ -248,14 +288,12 @@ def _nearest(
     candidates = limit * item.row["chunks"] / left
     if ef_search is None or candidates * CANDIDATE_COST > item.row["ordinal_next"]:
         return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
-    near = vectors_store.nearest(tx, table, vector, members=bits, ef_search=max(ef_search, limit), limit=limit)
+    near, beside = vectors_store.nearest_and_named(
+        tx, table, vector, members=bits, ef_search=max(ef_search, limit), limit=limit, named=named
+    )
     if len(near) < limit:  # the index gave up before it had enough that may be found
         return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
-    there = {ordinal for ordinal, _ in near}
-    others = [ordinal for ordinal in named if ordinal not in there]
-    if others:
-        near += vectors_store.nearest_of_some(tx, table, vector, ordinals=others, limit=depth)
-    return sorted(near, key=lambda pair: (-pair[1], pair[0]))[:depth]
+    return sorted({**dict(beside), **dict(near)}.items(), key=lambda pair: (-pair[1], pair[0]))[:depth]
 
 
 def _best_of_records(

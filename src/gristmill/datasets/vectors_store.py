@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, LiteralString
 
+import psycopg
 from psycopg import sql
 
 from gristmill.base.db import Tx
@@ -93,19 +94,34 @@ def nearest(
     tx: Tx, table_id: int, vector: Packed, *, members: bytes | None, ef_search: int, limit: int
 ) -> list[tuple[int, float]]:
     """(ordinal, cosine) of the nearest by the index; `members` are the ordinals that count, all of them if None."""
+    return nearest_and_named(tx, table_id, vector, members=members, ef_search=ef_search, limit=limit, named=())[0]
+
+
+def nearest_and_named(
+    tx: Tx,
+    table_id: int,
+    vector: Packed,
+    *,
+    members: bytes | None,
+    ef_search: int,
+    limit: int,
+    named: Sequence[int],
+) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """The same, and beside them those that are `named`, all on one way to the server."""
     inside = sql.SQL("") if members is None else sql.SQL(_INSIDE)
     statement = sql.SQL(
         "SELECT ordinal, -(embedding <#> %(vector)b::halfvec) FROM {} {}"
         "ORDER BY embedding <#> %(vector)b::halfvec LIMIT %(limit)s"
     ).format(table_name("vectors", table_id), inside)
     params = {"vector": vector, "members": members, "count": 8 * len(members or b""), "limit": limit}
-    with packed.cursor(tx) as cursor:
-        with tx.raw.pipeline():  # all on one way to the server
+    with packed.cursor(tx) as cursor, packed.cursor(tx) as beside:
+        with tx.raw.pipeline():
             tx.raw.execute(_SEARCH_SETTINGS, (str(ef_search), str(SCAN_TUPLES_MAX)))
             cursor.execute(statement, params)
             tx.raw.execute(_AFTER)
-        found = [(int(ordinal), float(score)) for ordinal, score in cursor.fetchall()]
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+            if named:
+                beside.execute(_compare_some(table_id), _some(vector, named, len(named)))
+        return _pairs(cursor), _pairs(beside) if named else []
 
 
 def nearest_of_all(
@@ -118,22 +134,31 @@ def nearest_of_all(
         "SELECT ordinal, -(embedding <#> %(vector)b::halfvec) AS score FROM {} {}ORDER BY score DESC, ordinal"
         " LIMIT %(limit)s"
     ).format(table_name("vectors", table_id), inside)
-    return _pairs(
-        tx, statement, {"vector": vector, "members": members, "count": 8 * len(members or b""), "limit": limit}
-    )
+    params = {"vector": vector, "members": members, "count": 8 * len(members or b""), "limit": limit}
+    with packed.cursor(tx) as cursor:
+        return _pairs(cursor.execute(statement, params))
 
 
 def nearest_of_some(
     tx: Tx, table_id: int, vector: Packed, *, ordinals: Sequence[int], limit: int
 ) -> list[tuple[int, float]]:
     """The same by comparing those that are named."""
-    statement = sql.SQL(
+    with packed.cursor(tx) as cursor:
+        return _pairs(cursor.execute(_compare_some(table_id), _some(vector, ordinals, limit)))
+
+
+def _compare_some(table_id: int) -> sql.Composed:
+    return sql.SQL(
         "SELECT ordinal, -(embedding <#> %(vector)b::halfvec) AS score FROM {} WHERE ordinal = ANY(%(ordinals)b::int[])"
         " ORDER BY score DESC, ordinal LIMIT %(limit)s"
     ).format(table_name("vectors", table_id))
-    return _pairs(tx, statement, {"vector": vector, "ordinals": list(ordinals), "limit": limit})
 
 
-def _pairs(tx: Tx, statement: sql.Composed, params: dict[str, Any]) -> list[tuple[int, float]]:
-    with packed.cursor(tx) as cursor:
-        return [(int(ordinal), float(score)) for ordinal, score in cursor.execute(statement, params).fetchall()]
+def _some(vector: Packed, ordinals: Sequence[int], limit: int) -> dict[str, Any]:
+    return {"vector": vector, "ordinals": packed.ints(ordinals), "limit": limit}
+
+
+def _pairs(cursor: psycopg.Cursor[tuple[Any, ...]]) -> list[tuple[int, float]]:
+    """(ordinal, cosine), the nearest first."""
+    found = [(int(ordinal), float(score)) for ordinal, score in cursor.fetchall()]
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
