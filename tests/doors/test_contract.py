@@ -38,3 +38,24 @@ def test_every_list_has_data_and_meta(document: dict[str, Any]) -> None:
         lists += 1
         assert {"data", "meta"} <= set(shape.get("properties", {})), path
     assert lists > 20
+
+
+def test_money_is_a_decimal_string_beside_whole_micro_dollars(document: dict[str, Any]) -> None:
+    answers = [
+        schema
+        for name, schema in document["components"]["schemas"].items()
+        if "properties" in schema
+        and schema.get("additionalProperties") is not False  # bodies forbid what is unknown
+        and name not in {"HTTPValidationError", "ValidationError"}
+    ]
+    pairs = 0
+    for schema in answers:
+        names = schema["properties"].keys()
+        for name in names:
+            whole = name if "_micro_usd" in name else name.replace("_usd", "_micro_usd")
+            if whole == name and "_micro_usd" not in name:
+                continue
+            pairs += 1
+            both = {whole, whole.replace("_micro_usd", "_usd")}
+            assert both <= names, f"{schema['title']}.{name}"
+    assert pairs > 50

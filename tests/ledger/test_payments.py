@@ -380,7 +380,8 @@ def test_the_connect_page_mints_a_key_and_leads_back_only_here(owner: Caller, te
     shown = owner.get("/api/v1/connect", params={"return": "/batch/1?tab=rows&x=1"}).json()
     assert shown["topup_url"] == "/connect?action=topup&return=%2Fbatch%2F1%3Ftab%3Drows%26x%3D1"
     assert shown["return_path"] == "/batch/1?tab=rows&x=1"
-    assert shown["min_balance_usd"] == "10"
+    assert shown["min_balance_usd"] == "10.000000"
+    assert shown["min_balance_micro_usd"] == 10_000_000
     made = owner.post("/api/v1/connect", {"name": "Headless", "return": "/batch/1"})
     assert made.status_code == 201, made.text
     assert made.json()["key"]["secret"].startswith("gm_live_")

@@ -32,6 +32,7 @@ from gristmill.base.cron import BadCron, Cron
 from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Conflict, Error, FieldError, Invalid, NotFound, PluginError
 from gristmill.base.ids import uuid7
+from gristmill.base.money import usd
 from gristmill.base.paging import Page, page_of
 
 DEFAULTS: dict[str, Any] = {
@@ -79,6 +80,8 @@ def update(tx: Tx, organization_id: int, agent_id: int, changes: dict[str, Any],
         name: value for name, value in asdict(before).items() if name == "name" or name in DEFAULTS or name == "runtime"
     }
     new = {**old, **changes}
+    for name in ("rate_limit", "retry"):
+        new[name] = {**old[name], **new[name]}
     new["config"] = check_config(new, organization_id, local=local)
     _check_cron(new["schedule_cron"])
     read_rules(new["rules"])
@@ -219,8 +222,9 @@ class Trial:
     trace: dict[str, Any]
     input: dict[str, Any]
     """What the agent got."""
-    cost_micro_usd: int | None
+    cost_usd: str | None
     """What the runtime said that it cost, never above the agent's price; null when it said nothing. Not billed."""
+    cost_micro_usd: int | None
 
 
 async def try_row(
@@ -241,10 +245,11 @@ async def try_row(
     result, failure = await _attempt(runtime.open(config, context), call)
     elapsed = int((time.monotonic() - started) * 1000)
     if failure is not None:
-        return Trial("failed", None, failure.code, failure.message, elapsed, {}, value, None)
+        return Trial("failed", None, failure.code, failure.message, elapsed, {}, value, None, None)
     status = "succeeded" if result.value else "empty"
     cost = None if result.cost_micro_usd is None else min(result.cost_micro_usd, agent.price_micro_usd)
-    return Trial(status, result.value, None, None, elapsed, result.trace, value, cost)
+    shown = None if cost is None else usd(cost)
+    return Trial(status, result.value, None, None, elapsed, result.trace, value, shown, cost)
 
 
 async def _attempt(opening: Any, call: RowCall) -> tuple[RowResult, PluginError | None]:

@@ -108,8 +108,10 @@ class Receipt:
     closed: bool
     """True when nothing is left to run and the sum is right."""
     spent_usd: str
+    spent_micro_usd: int
     held_usd: str
     """Set aside for rows that run now; zero once the batch has completed."""
+    held_micro_usd: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,10 @@ class Batch:
     row_limit: int | None
     price_usd: str
     """What one row may cost at most."""
+    price_micro_usd: int
     budget_usd: str | None
     """The batch pauses before it would spend more."""
+    budget_micro_usd: int | None
     spent_usd: str
     spent_micro_usd: int
     held_usd: str
@@ -283,7 +287,9 @@ def receipt_of(row: Mapping[str, Any]) -> Receipt:
         **counts,
         closed=whole and counts["pending"] == 0 and counts["running"] == 0,
         spent_usd=usd(row["spent_micro_usd"]),
+        spent_micro_usd=row["spent_micro_usd"],
         held_usd=usd(row["held_micro_usd"]),
+        held_micro_usd=row["held_micro_usd"],
     )
 
 
@@ -300,8 +306,9 @@ def batch_from_row(row: Mapping[str, Any], now: datetime) -> Batch:
     price, budget = row["price_micro_usd"], row["budget_micro_usd"]
     copied = (
         "id", "agent_id", "agent_version", "name", "status", "reason", "message", "origin", "columns", "mapping",
-        "rows_in", *ROW_STATUSES, "reused", "attempts", "priority", "row_limit", "spent_micro_usd", "held_micro_usd",
-        "max_failures", "callback_url", "callback", "revision", "created_at", "started_at", "finished_at", "updated_at",
+        "rows_in", *ROW_STATUSES, "reused", "attempts", "priority", "row_limit", "price_micro_usd", "budget_micro_usd",
+        "spent_micro_usd", "held_micro_usd", "max_failures", "callback_url", "callback", "revision", "created_at",
+        "started_at", "finished_at", "updated_at",
     )  # fmt: skip
     return Batch(
         **{name: row[name] for name in copied},

@@ -32,6 +32,14 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class UsdRange:
+    """An amount in dollars as its tenth and ninetieth percentile."""
+
+    p10: str
+    p90: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pilot:
     """A few rows, spread evenly over the file, run for real."""
 
@@ -63,8 +71,10 @@ class Quote:
     """What is wrong with the first invalid rows; `line` is the row number."""
     cost_usd_max: str
     """Every row to run at the full price: no run can cost more."""
-    cost_micro_usd: Range
+    cost_micro_usd_max: int
+    cost_usd: UsdRange
     """Expected cost; the maximum on both ends without a pilot."""
+    cost_micro_usd: Range
     seconds: Range | None
     """Expected duration; null without a pilot."""
     pilot: Pilot | None
@@ -151,6 +161,8 @@ def quote(survey: Survey, agent: Agent, *, reused: int, pilot: tuple[Pilot, list
         skipped=survey.skipped,
         errors=survey.errors,
         cost_usd_max=usd(most),
+        cost_micro_usd_max=most,
+        cost_usd=UsdRange(usd(round(cost.p10)), usd(round(cost.p90))),
         cost_micro_usd=cost,
         seconds=seconds,
         pilot=pilot[0] if pilot else None,

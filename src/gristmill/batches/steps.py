@@ -181,7 +181,9 @@ def _tell_cost(tx: Tx, facts: StepFacts, scope: str, subject: str, budget: int |
             "agent_id": facts.agent_id,
             "batch_id": str(facts.batch_id),
             "budget_usd": usd(budget),
+            "budget_micro_usd": budget,
             "spent_usd": usd(total),
+            "spent_micro_usd": total,
             "percent": COST_THRESHOLD_PERCENT,
             "message": f"{usd(total)} of {usd(budget)} USD are spent, the budget of {whose}.",
         }

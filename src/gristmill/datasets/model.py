@@ -215,8 +215,9 @@ class Estimate:
 
     seconds: float
     tokens: int
+    cost_usd: str
+    """By the price in the embedder's config; zero where it has none."""
     cost_micro_usd: int
-    """By the price in the embedder's config; 0 where it has none."""
 
 
 @dataclass(frozen=True, slots=True)

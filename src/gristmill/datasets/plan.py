@@ -11,6 +11,7 @@ import numpy as np
 
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
+from gristmill.base.money import usd
 from gristmill.datasets import build_store, service
 from gristmill.datasets.build import file_receipt, known_records, live_records, needs_confirmation
 from gristmill.datasets.embedders import EmbedderContext, Model, embedders, parse_config
@@ -124,7 +125,7 @@ class _Planner:
     def _estimate(self) -> Estimate:
         price = self._model.price_micro_usd_per_million_tokens
         cost = -(-self._tokens * price // MILLION)
-        return Estimate(round(self._needed / self._model.texts_per_s, 1), self._tokens, cost)
+        return Estimate(round(self._needed / self._model.texts_per_s, 1), self._tokens, usd(cost), cost)
 
 
 def _fresh_rows(table: Table, fresh: Sequence[bool]) -> Iterator[tuple[list[int], list[list[str]], list[Any]]]:

@@ -237,13 +237,17 @@ class JobQuote:
     rows_to_run: int
     price_usd: str
     """Held for each row while it runs; a match costs this at most, a row without one nothing."""
+    price_micro_usd: int
     cost_usd_max: str
     cost_micro_usd_max: int
     available_usd: str
+    available_micro_usd: int
     min_balance_usd: str
     """What the free balance must be for a start."""
+    min_balance_micro_usd: int
     missing_usd: str
     """What lacks of that; zero when it may start."""
+    missing_micro_usd: int
     rows_covered: int
     """Rows that the free balance pays for even if each costs the most."""
     topup_url: str
@@ -282,8 +286,11 @@ class Job:
     spent_usd: str
     spent_micro_usd: int
     held_usd: str
+    held_micro_usd: int
     price_usd: str
+    price_micro_usd: int
     budget_usd: str | None
+    budget_micro_usd: int | None
     mapping: dict[str, list[str]]
     """Field -> columns; the evidence is at `/mapping`."""
     rate_per_s: float | None
@@ -312,6 +319,14 @@ class Preview:
     entities: int
     addresses: int
     spent_usd: str
+    spent_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class PricedCall(ProviderCall):
+    """The same as receipts show it."""
+
+    price_usd: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,18 +335,21 @@ class RowReceipt:
 
     input_hash: str
     """Of everything the hunt goes by: equal hashes are one lead."""
-    calls: list[ProviderCall]
+    calls: list[PricedCall]
     provider_cost_usd: str
     """Prices of the calls that were made for this row."""
+    provider_cost_micro_usd: int
     provider_calls: int
     """Calls that were made; a remembered answer is none."""
     cache_hits: int
     price_rule: str
     held_usd: str
     """What was set aside for it."""
+    held_micro_usd: int
     charged_usd: str
     charged_micro_usd: int
     refunded_usd: str
+    refunded_micro_usd: int
     refund_reason: str | None
     """`no_match`, `failed`, `below_ceiling`; `duplicate` or `reused` when nothing had to be held; null when all of it
     was charged or it has not ended."""
@@ -346,6 +364,7 @@ class JobRow:
     chat_title: str
     matched: bool
     spent_usd: str
+    spent_micro_usd: int
     duplicate_of: int | None
     error_code: str | None
     error: str | None

@@ -18,7 +18,7 @@ from gristmill.base.money import parse_usd, usd
 from gristmill.base.paging import CursorPage
 from gristmill.batches import RowNotFound, RowStatus
 from gristmill.enrich import answer_store, service, store
-from gristmill.enrich.model import JobRow, JobRowDetail, ProviderCall, RowReceipt
+from gristmill.enrich.model import JobRow, JobRowDetail, PricedCall, RowReceipt
 
 LOOK_S = 0.25
 """Pause between two looks at a row that is watched."""
@@ -43,6 +43,7 @@ def list_rows(
             chat_title=str(row.data.get("chat_title", "")),
             matched=row.result is not None,
             spent_usd=row.charge_usd,
+            spent_micro_usd=row.charge_micro_usd,
             duplicate_of=row.duplicate_of,
             error_code=row.error_code,
             error=row.error,
@@ -70,6 +71,7 @@ def detail(tx: Tx, organization_id: int, batch_id: UUID, row_number: int) -> Job
             chat_title=str(row["data"].get("chat_title", "")),
             matched=row["result"] is not None,
             spent_usd=usd(row["charge_micro_usd"]),
+            spent_micro_usd=row["charge_micro_usd"],
             duplicate_of=row["duplicate_of"],
             error_code=row["error_code"],
             error=row["error"],
@@ -95,20 +97,24 @@ def _price_rule(agent: Mapping[str, Any], ceiling: int) -> str:
 def receipt_of(row: Mapping[str, Any], charges: list[dict[str, Any]]) -> RowReceipt:
     """What a row was asked, what it cost, and why; `charges` are its moves in the ledger."""
     trace = row["trace"] or {}
-    calls = [ProviderCall(**item) for item in trace.get("calls", [])]
+    calls = [PricedCall(**item, price_usd=usd(item["price_micro_usd"])) for item in trace.get("calls", [])]
     sums = {kind: sum(item["amount_micro_usd"] for item in charges if item["kind"] == kind) for kind in _MOVES}
     held, released = sums["hold"], sums["release"]
+    paid = sum(call.price_micro_usd for call in calls)
     return RowReceipt(
         input_hash=bytes(row["input_hash"]).hex(),
         calls=calls,
-        provider_cost_usd=usd(sum(call.price_micro_usd for call in calls)),
+        provider_cost_usd=usd(paid),
+        provider_cost_micro_usd=paid,
         provider_calls=sum(call.outcome in {"answered", "failed"} for call in calls),
         cache_hits=sum(call.outcome == "cached" for call in calls),
         price_rule=_price_rule(row["agent"], row["price_micro_usd"]),
         held_usd=usd(held),
+        held_micro_usd=held,
         charged_usd=usd(row["charge_micro_usd"]),
         charged_micro_usd=row["charge_micro_usd"],
         refunded_usd=usd(released),
+        refunded_micro_usd=released,
         refund_reason=_refund_reason(row, released),
     )
 

@@ -19,7 +19,7 @@ from gristmill.base.config import Settings
 from gristmill.base.db import Tx
 from gristmill.base.errors import FieldError, Invalid, Malformed
 from gristmill.base.money import parse_usd, usd
-from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.batches import Batch, WrongState
 from gristmill.engine import SHARED_QUEUE
 from gristmill.enrich import columns as leads
@@ -200,7 +200,7 @@ def create(
     if not anonymous:
         told = readiness.warnings_of(tx, organization_id, agent.id, prepared.columns)
         quote = replace(quote, warnings=told)
-    started = wishes.auto_start and not anonymous and quote.missing_usd == usd(0)
+    started = wishes.auto_start and not anonymous and quote.missing_micro_usd == 0
     if started:
         batch = batches.resume(tx, organization_id, batch.id, gated=False)
     shown = leads.view(prepared.columns)
@@ -322,8 +322,8 @@ def list_jobs(tx: Tx, organization_id: int, *, cursor: str | None, limit: int) -
             before = UUID(decode_cursor(cursor))
         except (ValueError, AttributeError, TypeError):
             raise Malformed("The cursor is not one of ours.") from None
-    data = [_view(tx, organization_id, row) for row in store.list_jobs(tx, organization_id, before=before, limit=limit)]
-    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+    rows = store.list_jobs(tx, organization_id, before=before, limit=limit + 1)
+    return cursor_page([_view(tx, organization_id, row) for row in rows], limit, lambda job: str(job.id))
 
 
 def preview(tx: Tx, organization_id: int, batch_id: UUID) -> Preview:
@@ -347,6 +347,7 @@ def preview(tx: Tx, organization_id: int, batch_id: UUID) -> Preview:
         entities=found["entities"],
         addresses=found["addresses"],
         spent_usd=batch.spent_usd,
+        spent_micro_usd=batch.spent_micro_usd,
     )
 
 
@@ -362,16 +363,21 @@ def quote(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> J
 
 def quote_of(tx: Tx, organization_id: int, settings: Settings, batch: Batch) -> JobQuote:
     """The same of a batch, without warnings."""
-    price, available = parse_usd(batch.price_usd, "price"), ledger.balance(tx, organization_id).available_micro_usd
+    price, available = batch.price_micro_usd, ledger.balance(tx, organization_id).available_micro_usd
     most, needed = price * batch.pending, _minimum(settings)
+    missing = max(0, needed - available)
     return JobQuote(
         rows_to_run=batch.pending,
         price_usd=batch.price_usd,
+        price_micro_usd=price,
         cost_usd_max=usd(most),
         cost_micro_usd_max=most,
         available_usd=usd(available),
+        available_micro_usd=available,
         min_balance_usd=usd(needed),
-        missing_usd=usd(max(0, needed - available)),
+        min_balance_micro_usd=needed,
+        missing_usd=usd(missing),
+        missing_micro_usd=missing,
         rows_covered=min(batch.pending, available // price) if price else batch.pending,
         topup_url=ledger.topup_url(f"/batch/{batch.id}"),
     )
@@ -453,8 +459,9 @@ def _view(tx: Tx, organization_id: int, row: dict[str, Any]) -> Job:
     file = inventory.get(tx, organization_id, row["inventory_id"]).inventory
     columns = leads.from_json(row["mapping"])
     copied = ("id", "message", "pending", "running", "succeeded", "empty", "failed", "skipped", "duplicate",
-              "cancelled", "spent_usd", "spent_micro_usd", "held_usd", "price_usd", "budget_usd", "rate_per_s", "eta_s",
-              "started_at", "finished_at")  # fmt: skip
+              "cancelled", "spent_usd", "spent_micro_usd", "held_usd", "held_micro_usd", "price_usd",
+              "price_micro_usd", "budget_usd", "budget_micro_usd", "rate_per_s", "eta_s", "started_at",
+              "finished_at")  # fmt: skip
     linked = row["token_expires_at"] is None
     return Job(
         **{name: getattr(batch, name) for name in copied},

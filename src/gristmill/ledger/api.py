@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from gristmill import identity
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.http import CursorText, Limit, UuidId, problem_responses, shared
-from gristmill.base.money import parse_usd
+from gristmill.base.money import parse_usd, usd
 from gristmill.base.paging import CursorPage
 from gristmill.identity import Forbidden, NewApiKey, Scope
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceGuard, open_call
@@ -69,6 +69,7 @@ class Connection(BaseModel):
 
     balance: Balance
     min_balance_usd: str = Field(description="What an enrichment needs to start.")
+    min_balance_micro_usd: int
     topup_url: str = Field(description="Where money is added; it leads back to `return`.")
     return_path: str | None = Field(description="Checked: always a path of this site.")
     x402: bool = Field(description="Whether payments are taken through x402.")
@@ -226,9 +227,11 @@ def mint_key(body: KeyMint, request: Request, call: AdminCall, once: OnceGuard) 
 def _connection(request: Request, call: Call, back: str | None) -> dict[str, Any]:
     current = shared(request).settings
     path = None if back is None else local_path(back)
+    least = parse_usd(current.batch_enrich_min_balance_usd, "BATCH_ENRICH_MIN_BALANCE_USD")
     return {
         "balance": service.balance(call.tx, call.organization_id),
-        "min_balance_usd": current.batch_enrich_min_balance_usd,
+        "min_balance_usd": usd(least),
+        "min_balance_micro_usd": least,
         "topup_url": payments.topup_url(path or ""),
         "return_path": path,
         "x402": payments.enabled(current),

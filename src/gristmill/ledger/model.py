@@ -35,6 +35,7 @@ class Balance:
     available_usd: str
     held_usd: str
     spent_usd: str
+    funded_usd: str
 
 
 @dataclass(frozen=True, slots=True)

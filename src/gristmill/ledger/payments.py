@@ -24,7 +24,7 @@ from gristmill.base.errors import Conflict, FieldError, Invalid, Malformed, NotF
 from gristmill.base.ids import parse_uuid, uuid7
 from gristmill.base.log import get_log
 from gristmill.base.money import parse_usd, usd
-from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.engine import JobContext, enqueue, every, register
 from gristmill.ledger import payment_store, service
 from gristmill.ledger.facilitator import Settlement, settle, verify
@@ -77,7 +77,9 @@ def too_low(
     error = BalanceTooLow(
         f"{what} needs a free balance of {usd(needed)} USD; there are {usd(available)} USD.",
         available_usd=usd(available),
+        available_micro_usd=available,
         needed_usd=usd(needed),
+        needed_micro_usd=needed,
         missing_usd=usd(missing),
         missing_micro_usd=missing,
         topup_url=topup_url(back),
@@ -104,7 +106,7 @@ def required(settings: Settings, amount: int, *, what: str, url: str) -> Payment
             f"One payment adds at least {usd(least)} USD.",
             errors=(FieldError("amount_usd", f"must be at least {usd(least)}"),),
         )
-    error = PaymentRequired(amount_usd=usd(amount))
+    error = PaymentRequired(amount_usd=usd(amount), amount_micro_usd=amount)
     error.headers = _terms().payment_required_headers(settings, amount, url=url, description=what, error=error.message)
     return error
 
@@ -188,7 +190,12 @@ def conclude(tx: Tx, organization_id: int, payment_id: UUID, outcome: Settlement
     payment = get(tx, organization_id, payment_id)
     if not ended and row["tries"] == 0 and outcome.outcome != "unsent":
         message = f"A payment of {payment.amount_usd} USD was sent; how it ended is not known yet."
-        data = {"payment_id": str(payment.id), "amount_usd": payment.amount_usd, "message": message}
+        data = {
+            "payment_id": str(payment.id),
+            "amount_usd": payment.amount_usd,
+            "amount_micro_usd": payment.amount_micro_usd,
+            "message": message,
+        }
         service.tell(tx, organization_id, "billing.settlement_pending", subject=f"payment:{payment.id}", data=data)
     return payment
 
@@ -244,9 +251,8 @@ def list_payments(
         if not isinstance(decoded, str):
             raise Malformed("The cursor is not one of ours.")
         before = parse_uuid(decoded, "cursor")
-    rows = payment_store.list_payments(tx, organization_id, status=status, before=before, limit=limit)
-    data = [_payment(row) for row in rows]
-    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+    rows = payment_store.list_payments(tx, organization_id, status=status, before=before, limit=limit + 1)
+    return cursor_page([_payment(row) for row in rows], limit, lambda payment: str(payment.id))
 
 
 @every(LOOK_EVERY_S)

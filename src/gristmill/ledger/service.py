@@ -9,7 +9,7 @@ from uuid import UUID
 from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Conflict, Malformed
 from gristmill.base.money import usd
-from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.ledger import store
 from gristmill.ledger.model import Balance, Entry, RowCharge, RowHold
 
@@ -47,6 +47,7 @@ def balance(tx: Tx, organization_id: int) -> Balance:
         available_usd=usd(row["available_micro_usd"]),
         held_usd=usd(row["held_micro_usd"]),
         spent_usd=usd(row["spent_micro_usd"]),
+        funded_usd=usd(row["funded_micro_usd"]),
     )
 
 
@@ -158,7 +159,7 @@ def entries(
     before = decode_cursor(cursor) if cursor else None
     if before is not None and not isinstance(before, int):
         raise Malformed("The cursor is not one of ours.")
-    rows = store.list_entries(tx, organization_id, before=before, batch_id=batch_id, limit=limit)
-    data = [Entry(**row, amount_usd=usd(row["amount_micro_usd"])) for row in rows]
-    more = encode_cursor(data[-1].id) if len(data) == limit else None
-    return CursorPage(data, CursorMeta(more))
+    rows = store.list_entries(tx, organization_id, before=before, batch_id=batch_id, limit=limit + 1)
+    return cursor_page(
+        [Entry(**row, amount_usd=usd(row["amount_micro_usd"])) for row in rows], limit, lambda entry: entry.id
+    )
