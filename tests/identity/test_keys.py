@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -54,6 +54,33 @@ def test_a_revoked_key_is_not_rotated(database: Database, organization: int) -> 
         key = identity.issue_key(tx, organization, name="x", scope="usage").key
         identity.revoke_key(tx, organization, key.id)
         with pytest.raises(Conflict):
+            identity.rotate_key(tx, organization, key.id, overlap_hours=1)
+
+
+def test_the_successor_of_a_key_that_expires_expires_too(owner: Caller) -> None:
+    made = owner.post("/api/v1/api_keys", {"name": "Guest", "scope": "usage", "expires_in_days": 30}).json()["key"]
+    rotated = owner.post(f"/api/v1/api_keys/{made['id']}/rotate", {}).json()["key"]
+    lives = [datetime.fromisoformat(key["expires_at"]) - datetime.fromisoformat(key["created_at"])
+             for key in (made, rotated)]  # fmt: skip
+    assert lives == [timedelta(days=30)] * 2
+
+
+def test_a_key_is_rotated_once(owner: Caller) -> None:
+    made = owner.post("/api/v1/api_keys", {"name": "Once", "scope": "usage"}).json()["key"]
+    path = f"/api/v1/api_keys/{made['id']}/rotate"
+    successor = owner.post(path, {"overlap_hours": 2}).json()["key"]
+    assert successor["expires_at"] is None
+    assert owner.post(path, {"overlap_hours": 700}).status_code == 409
+    listed = {key["id"]: key for key in owner.get("/api/v1/api_keys").json()["data"]}
+    assert listed[made["id"]]["rotated_at"] is not None
+    assert owner.post(f"/api/v1/api_keys/{successor['id']}/rotate", {}).status_code == 201
+
+
+def test_an_expired_key_is_not_rotated(database: Database, organization: int) -> None:
+    with database.tx(organization) as tx:
+        key = identity.issue_key(tx, organization, name="x", scope="usage", lifetime=timedelta(days=1)).key
+        tx.run("UPDATE api_key SET expires_at = now() - interval '1 second' WHERE id = %s", (key.id,))
+        with pytest.raises(Conflict, match="expired"):
             identity.rotate_key(tx, organization, key.id, overlap_hours=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -190,7 +191,7 @@ def create_key(body: KeyCreate, call: AdminCall, once: OnceGuard) -> Any:
             name=body.name,
             scope=body.scope,
             agent_id=body.agent_id,
-            expires_in_days=body.expires_in_days,
+            lifetime=timedelta(days=body.expires_in_days) if body.expires_in_days else None,
         ),
     )
 
@@ -203,7 +204,7 @@ def create_key(body: KeyCreate, call: AdminCall, once: OnceGuard) -> Any:
     response_model=NewApiKey,
 )
 def rotate_key(key_id: UuidId, body: KeyRotate, call: AdminCall, once: OnceGuard) -> Any:
-    """A new key with the same rights; the old one works for `overlap_hours` more."""
+    """A new key with the same rights and the same lifetime; the old one works for `overlap_hours` more."""
     call.actor.require_whole_organization()
     return once.run(
         call,

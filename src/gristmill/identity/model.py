@@ -86,6 +86,8 @@ class ApiKey:
     last_used_at: datetime | None
     """To the minute."""
     expires_at: datetime | None
+    rotated_at: datetime | None
+    """When a successor took its place; it works until `expires_at`."""
     revoked_at: datetime | None
 
 

@@ -64,7 +64,7 @@ def issue_key(
     name: str,
     scope: Scope,
     agent_id: int | None = None,
-    expires_in_days: int | None = None,
+    lifetime: timedelta | None = None,
 ) -> NewApiKey:
     """A new API key; its secret is in the answer and nowhere else."""
     if not name.strip():
@@ -82,7 +82,7 @@ def issue_key(
             scope=scope,
             secret_sha256=digest(secret),
             last_four=secret[-4:],
-            expires_at=tx.now + timedelta(days=expires_in_days) if expires_in_days else None,
+            expires_at=None if lifetime is None else tx.now + lifetime,
         )
     except psycopg.errors.ForeignKeyViolation:
         wrong = FieldError("agent_id", "is no agent of this organization")
@@ -96,21 +96,29 @@ def list_keys(tx: Tx, organization_id: int) -> list[ApiKey]:
 
 
 def rotate_key(tx: Tx, organization_id: int, key_id: UUID, *, overlap_hours: int) -> NewApiKey:
-    """A new key with the same rights; the old one works for `overlap_hours` more."""
+    """A new key with the same rights and the same lifetime; the old one works for `overlap_hours` more.
+
+    Raises `Conflict` for a key that opens nothing any more, or that has a successor already.
+    """
     old = store.claim_key(tx, organization_id, key_id)
     if old is None:
         raise NotFound(f"There is no key {key_id}.")
     if old.revoked_at is not None:
         raise Conflict("The key is revoked; make a new one instead.")
-    store.end_key(tx, organization_id, key_id, at=tx.now + timedelta(hours=overlap_hours), revoke=False)
-    return issue_key(tx, organization_id, name=old.name, scope=old.scope, agent_id=old.agent_id)
+    if old.rotated_at is not None:
+        raise Conflict("The key was rotated already; rotate the one that took its place.")
+    if old.expires_at is not None and old.expires_at <= tx.now:
+        raise Conflict("The key has expired; make a new one instead.")
+    store.update_rotated(tx, organization_id, key_id, until=tx.now + timedelta(hours=overlap_hours))
+    lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+    return issue_key(tx, organization_id, name=old.name, scope=old.scope, agent_id=old.agent_id, lifetime=lifetime)
 
 
 def revoke_key(tx: Tx, organization_id: int, key_id: UUID) -> None:
     """Close a key for good."""
     if store.claim_key(tx, organization_id, key_id) is None:
         raise NotFound(f"There is no key {key_id}.")
-    store.end_key(tx, organization_id, key_id, at=tx.now, revoke=True)
+    store.update_revoked(tx, organization_id, key_id)
 
 
 def authenticate_key(tx: Tx, secret: str) -> Actor:

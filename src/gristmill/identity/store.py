@@ -11,7 +11,7 @@ from gristmill.identity.model import ApiKey, Organization
 
 _KEY_COLUMNS: LiteralString = (
     "id, name, scope, agent_id, 'gm_live_****' || last_four AS redacted, created_at, last_used_at, expires_at,"
-    " revoked_at"
+    " rotated_at, revoked_at"
 )
 
 
@@ -100,13 +100,20 @@ def claim_key(tx: Tx, organization_id: int, key_id: UUID) -> ApiKey | None:
     return ApiKey(**row) if row else None
 
 
-def end_key(tx: Tx, organization_id: int, key_id: UUID, *, at: datetime, revoke: bool) -> None:
-    """Revoke a key now, or let it expire at a time."""
+def update_revoked(tx: Tx, organization_id: int, key_id: UUID) -> None:
+    """Revoke a key now."""
     tx.run(
-        "UPDATE api_key SET revoked_at = CASE WHEN %(revoke)s THEN coalesce(revoked_at, %(at)s) ELSE revoked_at END,"
-        " expires_at = CASE WHEN %(revoke)s THEN expires_at ELSE least(coalesce(expires_at, %(at)s), %(at)s) END"
+        "UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE organization_id = %s AND id = %s",
+        (organization_id, key_id),
+    )
+
+
+def update_rotated(tx: Tx, organization_id: int, key_id: UUID, *, until: datetime) -> None:
+    """Note that a key has a successor, and let it expire at a time, or when it would have anyway."""
+    tx.run(
+        "UPDATE api_key SET rotated_at = now(), expires_at = least(coalesce(expires_at, %(until)s), %(until)s)"
         " WHERE organization_id = %(org)s AND id = %(id)s",
-        {"revoke": revoke, "at": at, "org": organization_id, "id": key_id},
+        {"until": until, "org": organization_id, "id": key_id},
     )
 
 

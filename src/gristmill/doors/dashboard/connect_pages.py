@@ -108,7 +108,6 @@ def _issue(visit: Visit, name: str, scope: str, agent_id: str) -> identity.NewAp
         name=name,
         scope="admin" if scope == "admin" else "usage",
         agent_id=only,
-        expires_in_days=None,
     )
 
 
