@@ -61,6 +61,9 @@ def test_from_a_file_to_answers(command: Command, tmp_path: Path) -> None:
     assert "4 rows = 4 records" in command("apply", number, str(file)).stdout
     listed = json.loads(command("list", "--json").stdout)
     assert [(item["id"], item["version"], item["source_count"]) for item in listed] == [(int(number), 2, 4)]
+    assert command("query", "shops", "SELECT count(*) AS n FROM records").stdout == "n\n4\n", "by its title"
+    unknown = command("query", "99", "SELECT 1", code=1).stderr
+    assert f"The agent `library` has no dataset `99`; it has: {number} (shops)." in unknown
     refused = command("query", number, "SELECT * FROM agent", code=1)
     assert "Error" in refused.stderr
 

@@ -122,6 +122,22 @@ def test_a_limit_keeps_the_rest_and_rejects_are_kept(quick: Shell) -> None:
     assert [item["line"] for item in rejects] == [22]
 
 
+def test_columns_that_the_user_names(quick: Shell) -> None:
+    lead = "Haney Furniture LLC,100 Main St,Tampa,33602,office@haney.example,0813 555 0101\n"
+    quick.write("own.csv", "firm,lane,town,code,e-mail,call\n" + lead)
+    command = ["enrich", "own.csv", "-r", "registry.csv", "-o", "out.csv"]
+    code, said = quick(*command)
+    done(said, code)
+    assert "--variant e-mail" in said.stderr
+    assert read(quick.folder / "out.csv")[0]["emails.0.new"] == "true"
+    code, said = quick(*command, "--variant", "e-mail", "--map", "street=lane", "--map", "street=town")
+    done(said, code)
+    assert "street = lane + town" in said.stderr
+    assert "Tried when little is found: e-mail" in said.stderr
+    assert "--variant" not in said.stderr
+    assert read(quick.folder / "out.csv")[0]["emails.0.new"] == "false"
+
+
 @pytest.mark.skipif(not (EXAMPLES / "libraries-known.csv").exists(), reason="the example files are not here")
 def test_the_example_of_the_docs(quick: Shell) -> None:
     leads, registry = EXAMPLES / "libraries-known.csv", EXAMPLES / "libraries-open.csv"

@@ -145,6 +145,11 @@ def test_agent_files_and_then_the_saved_name(quick: Shell, endpoint: AgentProces
             2,
             ["no column Mail", "name, E-Mail, Score"],
         ),
+        (
+            ["leads.csv", "--agent", "clean-contacts", "--map", "mail=E-Mail"],
+            2,
+            ["no field mail", "phone, email, website"],
+        ),
         (["leads.csv", "--agent", "website-check"], 2, ["needs website", "--map website=COLUMN"]),
         (["leads.csv", "--agent", "clean-contacts", "--map", "email"], 2, ["FIELD=COLUMN"]),
         (["leads.csv", "--agent", "nobody-knows"], 1, ["no agent `nobody-knows`", "clean-contacts"]),
@@ -153,8 +158,9 @@ def test_agent_files_and_then_the_saved_name(quick: Shell, endpoint: AgentProces
         (["leads.csv", "--agent", "mine:sise"], 1, ["no function `sise`"]),
         (["leads.csv", "--agent", "wrong.yaml"], 2, ["wrong.yaml", "runtyme"]),
         (["leads.csv", "--agent", "mine:size", "--budget", "ten"], 2, ["--budget"]),
+        (["leads.csv", "--agent", "mine:note", "-o", "mine.py/out.csv"], 2, ["can't be written to mine.py/out.csv"]),
     ],
-    ids=["column", "required", "map", "agent", "file", "format", "function", "agent-file", "budget"],
+    ids=["column", "field", "required", "map", "agent", "file", "format", "function", "agent-file", "budget", "out"],
 )
 def test_refusals(quick: Shell, arguments: list[str], expected: int, words: list[str]) -> None:
     quick.write("wrong.yaml", "runtyme: http\n")
@@ -163,6 +169,30 @@ def test_refusals(quick: Shell, arguments: list[str], expected: int, words: list
     plain = " ".join(said.text.replace("│", " ").split())
     for word in words:
         assert word in plain, said.text
+    assert not (quick.folder / "calls").exists()
+
+
+@pytest.mark.parametrize("command", [["config"], ["run", "leads.csv", "--agent", "clean-contacts"], ["server"]])
+def test_a_setting_that_cannot_be_used_is_named(quick: Shell, command: list[str]) -> None:
+    quick.env["GRISTMILL_PORT"] = "eighty"
+    quick.env["BATCH_ENRICH_MAX_ROWS"] = "-1"
+    code, said = quick(*command)
+    done(said, code, 2)
+    assert "GRISTMILL_PORT: Input should be a valid integer" in said.stderr
+    assert "BATCH_ENRICH_MAX_ROWS: Input should be greater" in said.stderr
+    assert "eighty" not in said.text, "a value may be a secret"
+
+
+def test_settings_for_people_and_programs(quick: Shell) -> None:
+    quick.env["GRISTMILL_PORT"] = "9123"
+    code, said = quick("config")
+    done(said, code)
+    assert "GRISTMILL_PORT=9123   (environment)\n    Port that" in said.stdout
+    assert max(map(len, said.stdout.splitlines())) <= 200
+    code, said = quick("config", "--json")
+    done(said, code)
+    port = next(line for line in json.loads(said.stdout) if line["env"] == "GRISTMILL_PORT")
+    assert (port["value"], port["source"]) == ("9123", "environment")
 
 
 # Rows

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gristmill.base.errors import FieldError, Invalid
 
 DATA_DIR_ROOT = Path("/var/lib/gristmill")
 """Where data lies when root starts Gristmill: PostgreSQL then runs as another user, who cannot enter /root."""
@@ -233,16 +235,29 @@ class SettingLine:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The process's settings, read once. Tests call `settings.cache_clear()`."""
-    return Settings()  # pyright: ignore[reportCallIssue]  # every field has a default
+    """The process's settings, read once. Raises `Invalid`. Tests call `settings.cache_clear()`."""
+    try:
+        return Settings()  # pyright: ignore[reportCallIssue]  # every field has a default
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        wrong = tuple(FieldError(_env_name(str(item["loc"][0])), item["msg"]) for item in found)
+        told = "; ".join(f"{item.field}: {item.message}" for item in wrong)
+        raise Invalid(f"The environment has a setting that can't be used. {told}.", errors=wrong) from None
+
+
+def _env_name(name: str) -> str:
+    """What a field is called in the environment; pydantic names one with an alias by that."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return name
+    return field.validation_alias if isinstance(field.validation_alias, str) else f"GRISTMILL_{name.upper()}"
 
 
 def setting_lines(current: Settings) -> list[SettingLine]:
     """All settings with value (secrets redacted), source and meaning, in order of their declaration."""
     lines: list[SettingLine] = []
     for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        env = alias if isinstance(alias, str) else f"GRISTMILL_{name.upper()}"
+        env = _env_name(name)
         value: object = getattr(current, name)
         secret = isinstance(value, SecretStr)
         shown = "" if value is None else "********" if secret else str(value)

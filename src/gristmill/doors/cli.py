@@ -266,17 +266,13 @@ def vault(
 
 
 @app.command(epilog="Example: `GRISTMILL_PORT=9000 gristmill config`")
-def config() -> None:
+def config(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
     """Print every setting with its value, where the value comes from, and what it means."""
-    from rich.console import Console  # noqa: PLC0415 - keeps --help quick
-    from rich.table import Table  # noqa: PLC0415
+    from gristmill.doors.desk import print_settings  # noqa: PLC0415 - keeps --help quick
 
-    from gristmill.base.config import setting_lines, settings  # noqa: PLC0415
-
-    table = Table("setting", "value", "source", "meaning", show_lines=False)
-    for line in setting_lines(settings()):
-        table.add_row(line.env, line.value, line.source, line.meaning)
-    Console().print(table)
+    print_settings(as_json=as_json)
 
 
 @app.command(epilog="Example: `gristmill version`")
@@ -301,15 +297,20 @@ app.info.epilog = _examples()
 
 
 def main() -> None:
-    """Entry point: an `Error` becomes one line and its exit code."""
+    """Entry point: an `Error`, and what the machine refuses, becomes one line and an exit code."""
     try:
         app()
     except Error as error:
         typer.secho(f"Error: {error.message}", fg="red", err=True)
         for item in error.errors:
-            place = f"line {item.line}, " if item.line else ""
-            typer.echo(f"  {place}{item.field}: {item.message}", err=True)
+            if item.message not in error.message:
+                place = f"line {item.line}, " if item.line else ""
+                typer.echo(f"  {place}{item.field}: {item.message}", err=True)
         sys.exit(CODES[error.code].exit)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        where = f": {error.filename}" if error.filename else ""
+        typer.secho(f"Error: {error.strerror or error}{where}", fg="red", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,8 @@ def show_syncs(connector_id: int, *, limit: int, as_json: bool) -> None:
         return
     for sync in found:
         typer.echo(_line(sync))
+    if not found:
+        typer.echo("No sync yet: gristmill connector pull or push", err=True)
 
 
 def _line(sync: Sync) -> str:

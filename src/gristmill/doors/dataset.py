@@ -33,7 +33,7 @@ class SearchMode(StrEnum):
 
 AgentName = Annotated[str, typer.Option("--agent", help="Name of the agent that knows it.")]
 FileArgument = Annotated[Path, typer.Argument(help="CSV, JSON, JSON Lines or a workbook.", exists=True, dir_okay=False)]
-DatasetId = Annotated[int, typer.Argument(min=1, help="Number of the dataset, as `gristmill dataset list` shows it.")]
+DatasetName = Annotated[str, typer.Argument(help="Number or title, as `gristmill dataset list` shows them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -70,17 +70,17 @@ def list_all(agent: AgentName = LIBRARY, as_json: AsJson = False) -> None:
     dataset_desk.show_all(agent=agent, as_json=as_json)
 
 
-@app.command(epilog="Example: `gristmill dataset plan 1 shops-new.csv`")
-def plan(dataset: DatasetId, file: FileArgument, agent: AgentName = LIBRARY, as_json: AsJson = False) -> None:
+@app.command(epilog="Example: `gristmill dataset plan shops shops-new.csv`")
+def plan(dataset: DatasetName, file: FileArgument, agent: AgentName = LIBRARY, as_json: AsJson = False) -> None:
     """Show what a new file would change; nothing is changed."""
     from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
 
     dataset_desk.plan(dataset, file, agent=agent, as_json=as_json)
 
 
-@app.command(epilog="Example: `gristmill dataset apply 1 shops-new.csv`")
+@app.command(epilog="Example: `gristmill dataset apply shops shops-new.csv`")
 def apply(
-    dataset: DatasetId,
+    dataset: DatasetName,
     file: FileArgument,
     confirm: Annotated[bool, typer.Option("--confirm", help="Removing many records is meant.")] = False,
     agent: AgentName = LIBRARY,
@@ -91,25 +91,25 @@ def apply(
     dataset_desk.apply(dataset, file, confirm=confirm, agent=agent)
 
 
-@app.command(epilog="Example: `gristmill dataset errors 1 > errors.csv`")
-def errors(dataset: DatasetId, agent: AgentName = LIBRARY) -> None:
+@app.command(epilog="Example: `gristmill dataset errors shops > errors.csv`")
+def errors(dataset: DatasetName, agent: AgentName = LIBRARY) -> None:
     """Write the rows that are no records as CSV, each with its line and the reason."""
     from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
 
     dataset_desk.write_errors(dataset, agent=agent)
 
 
-@app.command(epilog="Example: `gristmill dataset versions 1`")
-def versions(dataset: DatasetId, agent: AgentName = LIBRARY, as_json: AsJson = False) -> None:
+@app.command(epilog="Example: `gristmill dataset versions shops`")
+def versions(dataset: DatasetName, agent: AgentName = LIBRARY, as_json: AsJson = False) -> None:
     """Show the versions that can be gone back to; the one that is searched has a star."""
     from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
 
     dataset_desk.show_versions(dataset, agent=agent, as_json=as_json)
 
 
-@app.command(epilog="Example: `gristmill dataset activate 1 2`")
+@app.command(epilog="Example: `gristmill dataset activate shops 2`")
 def activate(
-    dataset: DatasetId,
+    dataset: DatasetName,
     version: Annotated[int, typer.Argument(min=1, help="Number of the version, as `versions` shows it.")],
     agent: AgentName = LIBRARY,
 ) -> None:
@@ -133,9 +133,9 @@ def search(
     dataset_desk.search(question, top=top, mode=mode.value, agent=agent, as_json=as_json)
 
 
-@app.command(epilog="Example: `gristmill dataset query 1 'SELECT city, count(*) FROM records GROUP BY city'`")
+@app.command(epilog="Example: `gristmill dataset query shops 'SELECT city, count(*) FROM records GROUP BY city'`")
 def query(
-    dataset: DatasetId,
+    dataset: DatasetName,
     sql: Annotated[str, typer.Argument(help="One SELECT over the table `records`.")],
     agent: AgentName = LIBRARY,
     as_json: AsJson = False,

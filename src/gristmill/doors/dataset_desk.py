@@ -7,6 +7,7 @@ command again goes on where it was killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -20,7 +21,7 @@ from gristmill import agents, datasets, engine
 from gristmill.base import jsons
 from gristmill.base.config import Settings, settings
 from gristmill.base.db import Database
-from gristmill.base.errors import FieldError, Invalid
+from gristmill.base.errors import FieldError, Invalid, NotFound
 from gristmill.base.log import configure_logging
 from gristmill.datasets import Changes, Dataset, Scope, files, service
 from gristmill.datasets.model import Draft, Mode, Plan, Sent, TemplateOptions
@@ -30,6 +31,9 @@ from gristmill.doors.desk import default_organization, local_database
 LIBRARY_TEMPLATE = "echo"
 LOOK_S = 0.1
 LISTED_MAX = 200
+NAMED_MAX = 10
+ID_DIGITS_MAX = 18
+"""More are no number of a dataset."""
 TEXT_CHARS = 300
 TITLE_CHARS_MAX = 200
 PATH_CHARS_MAX = 255
@@ -43,6 +47,25 @@ class Place:
     database: Database
     settings: Settings
     scope: Scope
+    agent: str
+
+    def find(self, dataset: str) -> int:
+        """The id of a dataset that is named by its number or its title. Raises `NotFound`."""
+        with self.database.tx(self.scope.organization_id) as tx:
+            known = datasets.list_datasets(tx, self.scope, page=1, per_page=LISTED_MAX).data
+            if dataset.isdecimal() and len(dataset) <= ID_DIGITS_MAX:
+                with contextlib.suppress(NotFound):
+                    return service.get(tx, self.scope, int(dataset)).id
+        found = [item.id for item in known if dataset in {item.title, item.file_filename}]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            numbers = ", ".join(str(number) for number in found)
+            raise NotFound(
+                f"Several datasets of the agent `{self.agent}` are called `{dataset}`: say which of {numbers}."
+            )
+        has = ", ".join(f"{item.id} ({item.title})" for item in known[:NAMED_MAX]) or "none yet"
+        raise NotFound(f"The agent `{self.agent}` has no dataset `{dataset}`; it has: {has}.")
 
 
 @contextmanager
@@ -58,9 +81,9 @@ def _place(agent: str) -> Generator[Place]:
             if found is None and agent == LIBRARY:
                 found = agents.deploy(tx, organization_id, LIBRARY_TEMPLATE, name=LIBRARY, config={})
             if found is None:
-                message = f"there is no agent `{agent}`"
-                raise Invalid(f"{message.capitalize()}.", errors=(FieldError("--agent", message),))
-        yield Place(database, current, Scope(organization_id, found.id))
+                message = f"There is no agent `{agent}`."
+                raise Invalid(message, errors=(FieldError("--agent", message),))
+        yield Place(database, current, Scope(organization_id, found.id), agent)
 
 
 def add(file: Path, *, title: str | None, template: str | None, key: str | None, agent: str) -> None:
@@ -99,12 +122,12 @@ def show_all(*, agent: str, as_json: bool) -> None:
         typer.echo("No dataset yet: gristmill dataset add FILE", err=True)
 
 
-def plan(dataset: int, file: Path, *, agent: str, as_json: bool) -> None:
+def plan(dataset: str, file: Path, *, agent: str, as_json: bool) -> None:
     """Show what a new file would change; nothing is changed."""
     with _place(agent) as place:
         sent = _keep(place, file)
         try:
-            found = _plan(place, dataset, sent)
+            found = _plan(place, place.find(dataset), sent)
         finally:
             files.discard(place.settings, sent)
     if as_json:
@@ -115,11 +138,12 @@ def plan(dataset: int, file: Path, *, agent: str, as_json: bool) -> None:
         typer.secho("So much would be removed that `apply` needs --confirm.", fg="yellow", err=True)
 
 
-def apply(dataset: int, file: Path, *, confirm: bool, agent: str) -> None:
+def apply(dataset: str, file: Path, *, confirm: bool, agent: str) -> None:
     """Take in a new file, unless it would remove so much that somebody should say so."""
     with _place(agent) as place:
+        dataset_id = place.find(dataset)
         sent = _keep(place, file)
-        found = _plan(place, dataset, sent)
+        found = _plan(place, dataset_id, sent)
         _print_plan(found)
         if found.needs_confirmation and not confirm:
             files.discard(place.settings, sent)
@@ -128,23 +152,23 @@ def apply(dataset: int, file: Path, *, confirm: bool, agent: str) -> None:
         with place.database.tx(place.scope.organization_id) as tx:
             service.keep_file(tx, place.scope, sent)
             changes = Changes(file=sent)
-            service.update(tx, place.scope, dataset, changes, confirmed=confirm, queue=engine.LOCAL_QUEUE)
-        _finish(place, dataset)
+            service.update(tx, place.scope, dataset_id, changes, confirmed=confirm, queue=engine.LOCAL_QUEUE)
+        _finish(place, dataset_id)
 
 
-def write_errors(dataset: int, *, agent: str) -> None:
+def write_errors(dataset: str, *, agent: str) -> None:
     """Write the rows that are no records as CSV to standard output."""
     with _place(agent) as place:
-        with place.database.tx(place.scope.organization_id) as tx:
-            service.get(tx, place.scope, dataset)
-        for part in service.write_errors(place.database, place.scope, dataset):
+        for part in service.write_errors(place.database, place.scope, place.find(dataset)):
             sys.stdout.buffer.write(part)
 
 
-def show_versions(dataset: int, *, agent: str, as_json: bool) -> None:
+def show_versions(dataset: str, *, agent: str, as_json: bool) -> None:
     """Show the versions of a dataset, newest first."""
-    with _place(agent) as place, place.database.tx(place.scope.organization_id) as tx:
-        found = service.list_versions(tx, place.scope, dataset)
+    with _place(agent) as place:
+        dataset_id = place.find(dataset)
+        with place.database.tx(place.scope.organization_id) as tx:
+            found = service.list_versions(tx, place.scope, dataset_id)
     if as_json:
         _print_json([asdict(item) for item in found])
         return
@@ -157,11 +181,13 @@ def show_versions(dataset: int, *, agent: str, as_json: bool) -> None:
         )
 
 
-def activate(dataset: int, version: int, *, agent: str) -> None:
+def activate(dataset: str, version: int, *, agent: str) -> None:
     """Go to another version."""
-    with _place(agent) as place, place.database.tx(place.scope.organization_id) as tx:
-        found = service.activate(tx, place.scope, dataset, version)
-    typer.echo(f"Dataset {dataset} is at version {version}: {found.source_count:,} records of {found.file_filename}")
+    with _place(agent) as place:
+        dataset_id = place.find(dataset)
+        with place.database.tx(place.scope.organization_id) as tx:
+            found = service.activate(tx, place.scope, dataset_id, version)
+    typer.echo(f"Dataset {dataset_id} is at version {version}: {found.source_count:,} records of {found.file_filename}")
 
 
 def search(question: str, *, top: int, mode: Mode, agent: str, as_json: bool) -> None:
@@ -176,12 +202,15 @@ def search(question: str, *, top: int, mode: Mode, agent: str, as_json: bool) ->
     for hit in found.hits:
         text = " ".join(hit.text.split())[:TEXT_CHARS]
         typer.echo(f"{hit.score:.3f}  dataset {hit.dataset_id}, {hit.record_key}: {text}")
+    if not found.hits:
+        typer.echo("Nothing was found. `gristmill dataset list` shows what is searched.", err=True)
 
 
-def query(dataset: int, sql: str, *, agent: str, as_json: bool) -> None:
+def query(dataset: str, sql: str, *, agent: str, as_json: bool) -> None:
     """Count and sum over a dataset's records, exactly."""
     with _place(agent) as place:
-        answer = datasets.query(place.database, place.scope.organization_id, place.scope.agent_id, dataset, sql)
+        scope = place.scope
+        answer = datasets.query(place.database, scope.organization_id, scope.agent_id, place.find(dataset), sql)
     if as_json:
         _print_json(asdict(answer))
         return

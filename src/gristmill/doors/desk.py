@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import cast
 
 import typer
 
 from gristmill import identity, ledger
-from gristmill.base.config import settings
+from gristmill.base import jsons
+from gristmill.base.config import setting_lines, settings
 from gristmill.base.db import Database
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.ids import uuid7
@@ -21,6 +24,9 @@ from gristmill.vault.key_sources.local import add_key, encode, key_file, make_ke
 from gristmill.vault.keyring import keyring
 from gristmill.vault.seal import new_key
 from gristmill.vault.service import is_rotating, rotate_master
+
+WIDTH = 78
+"""Characters of a line for reading."""
 
 
 @contextmanager
@@ -60,6 +66,17 @@ def add_money(amount: str, note: str) -> None:
     typer.echo(f"Added. Free balance: {balance.available_usd} USD.")
 
 
+def print_settings(*, as_json: bool) -> None:
+    """`gristmill config`. One line for each setting and one for its meaning, which fits any terminal."""
+    lines = setting_lines(settings())
+    if as_json:
+        typer.echo(jsons.dumps([asdict(line) for line in lines]).decode())
+        return
+    for line in lines:
+        typer.echo(f"{line.env}={line.value}" + ("" if line.source == "default" else f"   ({line.source})"))
+        typer.echo(textwrap.fill(line.meaning, WIDTH, initial_indent="    ", subsequent_indent="    "))
+
+
 def print_login() -> None:
     """`gristmill login`."""
     current = settings()
@@ -67,8 +84,10 @@ def print_login() -> None:
         organization_id = default_organization(database)
         with database.tx(organization_id) as tx:
             token = identity.create_login_link(tx, organization_id)
-    url = running_url(current.data_dir) or f"http://{current.host}:{current.port}"
-    typer.echo(f"{url}/login?token={token}")
+    running = running_url(current.data_dir)
+    typer.echo(f"{running or f'http://{current.host}:{current.port}'}/login?token={token}")
+    if running is None:
+        typer.secho(f"No `gristmill up` runs on {current.data_dir}: start one first.", fg="yellow", err=True)
 
 
 def print_key(name: str, scope: str) -> None:

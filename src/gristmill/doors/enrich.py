@@ -33,6 +33,23 @@ def enrich(
             "--agent", "-a", help="A saved lead enricher's name or an agent file; one of its own unless given."
         ),
     ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            "-m",
+            metavar="FIELD=COLUMN",
+            help="Which column feeds a field; several of one field are joined. What is not named is found.",
+        ),
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Also tried when little is found, and no news when found again: your own e-mails, websites, further"
+            " names; may be repeated. Unless given, they are found.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Enrich this many leads; the rest is kept as skipped.", min=1)
     ] = None,
@@ -61,6 +78,8 @@ def enrich(
         out=out or file.with_name(f"{file.name}.enriched.csv"),
         references=tuple(reference or ()),
         agent=agent,
+        mapping=_columns_of(mapping or []),
+        variants=None if variant is None else tuple(variant),
         limit=limit,
         budget=budget,
         region=region.upper(),
@@ -69,3 +88,14 @@ def enrich(
         fresh=fresh,
     )
     raise typer.Exit(enrich_file(order))
+
+
+def _columns_of(texts: list[str]) -> dict[str, list[str]]:
+    """Field -> columns, in the order in which they were given."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        field, equals, column = text.partition("=")
+        if not equals or not field or not column:
+            raise typer.BadParameter(f"`{text}` is not FIELD=COLUMN", param_hint="--map")
+        found.setdefault(field.strip(), []).append(column)
+    return found

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ from gristmill.datasets.model import Draft, TemplateOptions
 from gristmill.doors.agent_file import AgentSpec, find_agent, spec_of
 from gristmill.doors.desk import default_organization, local_database
 from gristmill.doors.progress import print_outcome
-from gristmill.doors.run import REJECTS_SUFFIX, Interrupt, exit_code, watch, write_whole
+from gristmill.doors.run import REJECTS_SUFFIX, Interrupt, check_writable, exit_code, watch, write_whole
+from gristmill.enrich.columns import contacts_left_out, edited
 from gristmill.enrich.model import LEAD_FIELDS
 
 AGENT_NAME = "Leads from the command line"
@@ -48,6 +51,9 @@ class EnrichOrder:
     out: Path
     references: tuple[Path, ...]
     agent: str | None
+    mapping: Mapping[str, Sequence[str]]
+    """Field -> columns that the user chose."""
+    variants: tuple[str, ...] | None
     limit: int | None
     budget: str | None
     region: str
@@ -68,6 +74,7 @@ class _Place:
 
 def enrich_file(order: EnrichOrder) -> int:
     """Enrich a file; answers the exit code."""
+    check_writable(order.out)
     os.environ.setdefault("GRISTMILL_EGRESS_ALLOW", "loopback")  # the user's own machine, the user's own vendors
     current = settings()
     # The cap is for uploads of others; here it is the user's own machine.
@@ -157,6 +164,10 @@ def _open_job(place: _Place, order: EnrichOrder) -> Batch:
 
     with order.file.open("rb") as file:
         prepared = enrich.prepare(place.settings, file, recall, row_limit=order.limit)
+        if order.mapping or order.variants is not None:
+            chosen = edited(prepared.columns, order.mapping, order.variants, None)
+            chosen.require_lead()
+            prepared = replace(prepared, columns=chosen)
         run_key = _run_key(place, order, prepared)
         with place.database.tx(place.organization_id) as tx:
             found = batches.get_by_run_key(tx, place.organization_id, run_key)
@@ -181,7 +192,7 @@ def _open_job(place: _Place, order: EnrichOrder) -> Batch:
         with place.database.tx(place.organization_id) as tx:
             made = enrich.create(tx, place.organization_id, place.settings, place.agent, prepared, file, draft, wishes)
             batch = batches.resume(tx, place.organization_id, made.id, gated=False)
-    _tell_mapping(made)
+    _tell_mapping(made, prepared.columns)
     if made.receipt.rejects:
         _keep_rejects(place, batch, order)
     return batch
@@ -222,14 +233,16 @@ def _run_key(place: _Place, order: EnrichOrder, prepared: enrich.Prepared) -> st
     return f"enrich-{digest.hexdigest()}"
 
 
-def _tell_mapping(made: enrich.Uploaded) -> None:
+def _tell_mapping(made: enrich.Uploaded, columns: mapping.Mapping) -> None:
     """Say which columns became what."""
     used = {name: item.columns for name, item in made.mapping.fields.items() if item.columns}
     typer.echo("Mapped: " + ", ".join(f"{name} = {' + '.join(columns)}" for name, columns in used.items()), err=True)
     if made.mapping.variants:
         typer.echo(f"Tried when little is found: {', '.join(made.mapping.variants)}", err=True)
     for warning in made.quote.warnings:
-        typer.secho(warning, fg="yellow", err=True)
+        typer.secho(f"Note: {warning}", fg="yellow", err=True)
+    if names := contacts_left_out(columns):
+        typer.echo("Choose them by: " + " ".join(f"--variant {shlex.quote(name)}" for name in names), err=True)
 
 
 def _keep_rejects(place: _Place, batch: Batch, order: EnrichOrder) -> None:

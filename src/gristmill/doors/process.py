@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import psycopg
 from sqlalchemy.exc import OperationalError as EngineUnreachable
@@ -22,6 +23,8 @@ log = get_log("doors")
 DATABASE_WAIT_S = 60.0
 REFUSALS = ("authentication failed", "no pg_hba.conf entry", "does not exist", "not permitted to log in")
 """What a database says that will not say otherwise in a moment; a failed connection has no code to look at."""
+SAME_STOP_S = 0.5
+"""Signals closer together are one stop: a terminal or `timeout` signals the group, and a wrapper hands its own on."""
 PARENT_FD = "GRISTMILL_PARENT_FD"
 """Number of a pipe's end that closes when the supervisor is gone, however it ended."""
 
@@ -58,15 +61,31 @@ def prepare_database(url: str, *, wait_s: float = DATABASE_WAIT_S) -> None:
             return
 
 
+@dataclass(slots=True)
+class Stops:
+    """Counts the stops that were asked for: two signals of one Ctrl-C are one."""
+
+    _first: float | None = None
+
+    def again(self) -> bool:
+        """Note a signal; whether it is a second stop."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        return now - self._first > SAME_STOP_S
+
+
 def on_stop(callback: Callable[[], None]) -> None:
-    """Call back on the first SIGTERM or SIGINT, or when the supervisor is gone; end at once on the second signal."""
+    """Call back on the first SIGTERM or SIGINT, or when the supervisor is gone; end at once on the second stop."""
+    stops = Stops()
     stopped = threading.Event()
 
     def stop(*_: object) -> None:
-        if stopped.is_set():
+        if stops.again():
             os._exit(130)
-        stopped.set()
-        callback()
+        if not stopped.is_set():
+            stopped.set()
+            callback()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from gristmill.agents import Agent
+from gristmill.base.money import MICRO
 from gristmill.batches import Batch, FailureGroup, Receipt
 
 PLAIN_EVERY_S = 2.0
@@ -61,7 +62,7 @@ class Progress:
         if rate > 0 and left:
             facts.append(f"{_span(left / rate)} left")
         if self._agent.price_micro_usd:
-            facts.append(f"{batch.spent_usd[:-4]} USD spent")
+            facts.append(f"{batch.spent_micro_usd / MICRO:,.2f} USD spent")
         if batch.failed:
             facts.append(f"{batch.failed} failed")
         text = " · ".join(facts)
@@ -93,9 +94,12 @@ def print_outcome(batch: Batch, receipt: Receipt, failures: list[FailureGroup], 
         table.add_row("spent", f"{receipt.spent_usd} USD")
     console.print(table)
     for group in failures[:FAILURES_SHOWN]:
-        console.print(f"  {group.rows:,} x {group.error_code}: {group.example}", highlight=False, markup=False)
+        text = f"  {group.rows:,} x {group.error_code}: {group.example}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Results: {out}", highlight=False, markup=False, soft_wrap=True)
-    if not receipt.closed:
+    if batch.status == "failed":
+        console.print("Mend the cause; the same command then goes on from here.", highlight=False)
+    elif not receipt.closed:
         console.print("The same command goes on from here.", highlight=False)
 
 
@@ -103,7 +107,7 @@ def _sentence(batch: Batch) -> str:
     if batch.status == "completed":
         return "every row has ended"
     why = f" ({batch.reason})" if batch.reason else ""
-    return f"{batch.status}{why} {batch.message}".strip()
+    return f"{batch.status}{why}" + (f": {batch.message}" if batch.message else "")
 
 
 def _done(batch: Batch) -> int:

@@ -33,6 +33,7 @@ from gristmill.batches import Batch
 from gristmill.batches.columns import propose, sure_columns
 from gristmill.doors.agent_file import AgentSpec, find_agent, spec_of
 from gristmill.doors.desk import default_organization, local_database
+from gristmill.doors.process import Stops
 from gristmill.doors.progress import Progress, print_outcome
 from gristmill.mapping import SAMPLE_ROWS
 
@@ -79,6 +80,7 @@ class Interrupt:
     """Ctrl-C: once to stop in order, twice to stop at once."""
 
     asked: threading.Event = field(default_factory=threading.Event)
+    _stops: Stops = field(default_factory=Stops)
 
     def install(self) -> None:
         """Take over SIGINT and SIGTERM."""
@@ -86,7 +88,7 @@ class Interrupt:
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, *_: object) -> None:
-        if self.asked.is_set():
+        if self._stops.again():
             os._exit(EXIT_INTERRUPTED)
         self.asked.set()
 
@@ -96,6 +98,7 @@ def run_file(order: RunOrder) -> int:
     if order.out.suffix.lstrip(".") not in batches.FORMATS:
         message = f"must end in {' or '.join('.' + kind for kind in batches.FORMATS)}"
         raise Invalid(f"The output file {message}.", errors=(FieldError("--out", message),))
+    check_writable(order.out)
     os.environ.setdefault("GRISTMILL_EGRESS_ALLOW", "loopback")  # the user's own machine, the user's own agent
     current = settings()
     configure_logging(log_format=current.log_format, level="error", role="run")
@@ -203,6 +206,11 @@ def match_columns(
         if not given:
             return {}  # the agent gets the row as it is
         return {column: column for column in columns if column not in given.values()} | dict(given)
+    fields = [item.name for item in agent.input_fields]
+    unknown = [name for name in given if name not in fields]
+    if unknown:
+        message = f"The agent has no field {', '.join(unknown)}; it takes: {', '.join(fields)}."
+        raise Invalid(message, errors=(FieldError("--map", message),))
     by_name = {_plain(column): column for column in reversed(columns)}
     mapping = dict(given)
     for item in agent.input_fields:
@@ -218,8 +226,8 @@ def match_columns(
             f"The agent needs {', '.join(lacking)}. Say which column: {hints}. Columns: {', '.join(columns)}."
         )
     if not mapping:
-        fields = ", ".join(item.name for item in agent.input_fields)
-        raise Invalid(f"No column feeds the agent, which takes {fields}. Use --map. Columns: {', '.join(columns)}.")
+        takes, has = ", ".join(fields), ", ".join(columns)
+        raise Invalid(f"No column feeds the agent, which takes {takes}. Use --map. Columns: {has}.")
     return mapping
 
 
@@ -298,10 +306,27 @@ def _export(database: Database, organization_id: int, batch: Batch, out: Path) -
     write_whole(out, batches.export(database, organization_id, batch.id, out.suffix.lstrip(".")))
 
 
+def check_writable(out: Path) -> None:
+    """Find out before any row runs whether the results can be written. Raises `Invalid`."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        half = _half(out)
+        half.touch()
+        half.unlink()
+    except OSError as error:
+        message = f"can't be written to {out}: {error.strerror}"
+        raise Invalid(f"Results {message}.", errors=(FieldError("--out", message),)) from None
+
+
+def _half(out: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return out.with_name(f".{out.name}.{os.getpid()}.part")
+
+
 def write_whole(out: Path, chunks: Iterable[bytes]) -> None:
     """Write a file at once: no reader ever sees half of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    half = out.with_name(f".{out.name}.{os.getpid()}.part")
+    half = _half(out)
     try:
         with half.open("wb") as file:
             file.writelines(chunks)

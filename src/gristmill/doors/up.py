@@ -23,7 +23,7 @@ from gristmill.base.config import Settings
 from gristmill.base.errors import Conflict, Error
 from gristmill.base.log import get_log
 from gristmill.doors.listening import LISTEN_FD, listen
-from gristmill.doors.process import PARENT_FD
+from gristmill.doors.process import PARENT_FD, Stops
 from gristmill.doors.shared_postgres import SharedPostgres
 from gristmill.vault.key_sources.local import make_key_file
 from gristmill.vault.seal import new_key
@@ -64,6 +64,7 @@ class Supervisor:
     _keep: list[int] = field(default_factory=list)
     _lock: TextIO | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
+    _stops: Stops = field(default_factory=Stops)
 
     def start(self) -> None:
         """Start everything; returns when the database answers and the children are on their way.
@@ -120,8 +121,8 @@ class Supervisor:
         return self._stop.is_set()
 
     def stop(self, *_: object) -> None:
-        """Ask `watch` to return; a second time ends at once."""
-        if self._stop.is_set():
+        """Ask `watch` to return; a second stop ends at once."""
+        if self._stops.again():
             for child in self._children:
                 if child.process is not None:
                     child.process.kill()

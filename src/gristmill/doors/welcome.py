@@ -27,6 +27,7 @@ def start_and_watch() -> None:
     started = time.monotonic()
     supervisor = Supervisor(current)
     install_signals(supervisor)
+    typer.echo(f"Starting on {current.data_dir} ...", err=True)
     supervisor.start()
     greeter = Greeter(supervisor, started)
     greeter.start()
@@ -73,7 +74,10 @@ def _greet(supervisor: Supervisor, started: float) -> None:
     typer.echo(f"  URL         {supervisor.url}")
     if first_key is not None:
         typer.echo(f"  API key     {first_key.secret}   (shown this once; make more with `gristmill key`)")
+    else:
+        typer.echo("  API key     made before; `gristmill key` makes another")
     typer.echo(f"  Login link  {supervisor.url}/login?token={link}   (works once, for 15 minutes)")
+    typer.echo(f"  Data        {supervisor.settings.data_dir}")
     typer.echo("\n  Ctrl-C stops everything.\n")
 
 

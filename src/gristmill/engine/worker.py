@@ -161,6 +161,8 @@ class Worker:
         self._halt.set()
         for thread in self._threads[1:]:
             thread.join(timeout=5)
+        # Its queue thread may still try to start what it has just taken; that goes back below, and is no error.
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)
         self._dbos.destroy()
         with contextlib.suppress(Error, SQLAlchemyError):
             with self._database.system() as tx:

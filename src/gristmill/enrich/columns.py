@@ -59,10 +59,15 @@ def view(columns: Columns) -> JobMapping:
     return JobMapping(fields, names(columns.variants), list(columns.columns), label)
 
 
+def contacts_left_out(columns: Columns) -> list[str]:
+    """Columns of e-mails and websites that are neither mapped nor variants."""
+    used = {index for item in columns.fields.values() for index in item.columns} | set(columns.variants)
+    return [name for index, name in enumerate(columns.columns) if index not in used and _CONTACT.search(name)]
+
+
 def unheard(columns: Columns) -> list[str]:
     """A warning when columns of e-mails or websites are left out, since finding those again is charged as a match."""
-    used = {index for item in columns.fields.values() for index in item.columns} | set(columns.variants)
-    names = [name for index, name in enumerate(columns.columns) if index not in used and _CONTACT.search(name)]
+    names = contacts_left_out(columns)
     if not names:
         return []
     told = ", ".join(f"`{name[:60]}`" for name in names[:UNHEARD_SHOWN])
