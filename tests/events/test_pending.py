@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -55,9 +56,9 @@ def test_resolving_tells_who_waits_in_the_same_transaction(
 ) -> None:
     told: list[dict[str, Any]] = []
 
-    def listen(tx: Any, organization_id: int, event_id: Any, subject: str, data: dict[str, Any]) -> None:
+    def listen(tx: Any, organization_id: int, resolved: Sequence[events.Event]) -> None:
         if organization_id == organization:
-            told.append(data)
+            told.extend(event.data for event in resolved)
 
     events.on("pending.resolved", listen)
     item = file(database, organization, agent, key="connector:9")

@@ -98,6 +98,11 @@ class Tx:
         with self.raw.cursor() as cursor:
             return cursor.execute(sql, params).rowcount
 
+    def run_each(self, sql: LiteralString, params: Sequence[Sequence[Any] | JsonDict]) -> None:
+        """Run a statement once for each of `params`, without waiting for the database in between."""
+        with self.raw.cursor() as cursor:
+            cursor.executemany(sql, params)
+
 
 class Database:
     """A pool of connections to one PostgreSQL, shared by the threads of a process."""

@@ -286,20 +286,21 @@ class Pull:
         organization_id, connector_id = self._connector.organization_id, self._connector.id
         # A commit whose answer was lost is tried again: what it did is not stored any more, and is left alone.
         waiting = sync_store.lock_stored(tx, connector_id, [item.entry.key for item in examined])
+        mine = [item for item in examined if (item.entry.key, item.entry.etag) in waiting]
+        drafts = [item.draft for item in mine if item.draft is not None]
+        made = iter(inventory.add_all(tx, organization_id, self._connector.agent_id, drafts))
         entries: list[Entry] = []
         useless: list[str] = []
-        for item in examined:
-            if (item.entry.key, item.entry.etag) not in waiting:
-                continue
+        for item in mine:
             if item.draft is None:
                 entries.append(replace(item.entry, status="rejected", error=item.error, object_key=None))
                 useless.append(item.entry.object_key or "")
                 continue
-            made = inventory.add(tx, organization_id, self._connector.agent_id, item.draft)
+            file = next(made)
             entries.append(
                 replace(
-                    item.entry, status="uploaded", inventory_id=made.id, rows=made.row_count,
-                    rejected=made.reject_count, object_key=None,
+                    item.entry, status="uploaded", inventory_id=file.id, rows=file.row_count,
+                    rejected=file.reject_count, object_key=None,
                 )
             )  # fmt: skip
         # Those that another sync left belong to this one now.

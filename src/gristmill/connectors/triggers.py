@@ -22,6 +22,7 @@ from gristmill.connectors.model import PUSH_FAILED, SYNC_HELD, SyncNotFound, Wro
 from gristmill.connectors.push import push_completed
 from gristmill.connectors.session import until_back
 from gristmill.engine import JobContext, enqueue, register
+from gristmill.events import Event
 
 log = get_log("connectors")
 
@@ -30,29 +31,42 @@ MAPPING_NEEDED = "MAPPING_NEEDED"
 """Kind of the pending item for a file whose columns feed too few of the agent's fields."""
 
 
-def on_batch_completed(tx: Tx, organization_id: int, event_id: UUID, subject: str, data: Mapping[str, Any]) -> None:
+def on_batch_completed(tx: Tx, organization_id: int, completed: Sequence[Event]) -> None:
     """Push its results where the agent's rule says so."""
-    del event_id, subject
-    push_completed(tx, organization_id, data)
+    for event in completed:
+        push_completed(tx, organization_id, event.data)
 
 
-def on_inventory_added(tx: Tx, organization_id: int, event_id: UUID, subject: str, data: Mapping[str, Any]) -> None:
+def on_inventory_added(tx: Tx, organization_id: int, added: Sequence[Event]) -> None:
     """Run the agent over the file where its rule says so."""
-    del event_id, subject
-    agent_id = int(data["agent_id"])
+    run: dict[int, bool] = {}
+    for event in added:
+        data = event.data
+        agent_id = int(data["agent_id"])
+        if agent_id not in run:
+            run[agent_id] = _runs_files(tx, organization_id, agent_id)
+        if run[agent_id] and data["rows"]:
+            file = data["inventory_id"]
+            payload = {"organization_id": organization_id, "inventory_id": file}
+            enqueue(tx, RUN_FILE_JOB, payload, key=f"run-file-{file}", partition=f"run-files-{agent_id}")
+
+
+def _runs_files(tx: Tx, organization_id: int, agent_id: int) -> bool:
     try:
         rules = agents.read_rules(agents.get(tx, organization_id, agent_id).rules)
     except Error as error:  # a rule that can't be read must not keep a file from coming in
         log.warning("the rules of an agent can't be read", agent=agent_id, error=error.message)
-        return
-    if rules.mapping_jobs.trigger_on_new_inventory_upload and data["rows"]:
-        payload = {"organization_id": organization_id, "inventory_id": data["inventory_id"]}
-        enqueue(tx, RUN_FILE_JOB, payload, key=f"run-file-{data['inventory_id']}", partition=f"run-files-{agent_id}")
+        return False
+    return rules.mapping_jobs.trigger_on_new_inventory_upload
 
 
-def on_pending_resolved(tx: Tx, organization_id: int, event_id: UUID, subject: str, data: Mapping[str, Any]) -> None:
-    """Carry out what was decided about a held pull or a dead push."""
-    del event_id, subject
+def on_pending_resolved(tx: Tx, organization_id: int, resolved: Sequence[Event]) -> None:
+    """Carry out what was decided about held pulls and dead pushes."""
+    for event in resolved:
+        _carry_out(tx, organization_id, event.data)
+
+
+def _carry_out(tx: Tx, organization_id: int, data: Mapping[str, Any]) -> None:
     decision, sync_id = data["decision"], data["facts"].get("sync_id")
     if data["item_kind"] not in {SYNC_HELD, PUSH_FAILED} or decision == "done" or sync_id is None:
         return

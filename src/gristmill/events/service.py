@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,10 +11,10 @@ from gristmill.base.db import Tx
 from gristmill.base.ids import parse_uuid, uuid7
 from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
 from gristmill.events import store
-from gristmill.events.model import KINDS, Event, ItemNotFound, ItemResolved, NoSuchAgent, PendingItem, topics_of
+from gristmill.events.model import KINDS, Event, ItemNotFound, ItemResolved, NoSuchAgent, PendingItem
 
-Listener = Callable[[Tx, int, UUID, str, dict[str, Any]], None]
-"""Called with (tx, organization id, event id, subject, data)."""
+Listener = Callable[[Tx, int, Sequence[Event]], None]
+"""Called with (tx, organization id, events of its kind that happen together)."""
 Decision = Literal["done", "approve", "reject"]
 MESSAGE_CHARS_MAX = 2000
 
@@ -40,23 +40,25 @@ def emit(
     Webhooks and channels that subscribed to it are owed a delivery from that moment. `data["agent_id"]`, where there is
     one, keeps it from other agents' channels. `except_for` is a receiver that must not hear of it.
     """
+    return emit_all(tx, organization_id, kind, [(subject, data)], except_for=except_for)[0]
+
+
+def emit_all(
+    tx: Tx,
+    organization_id: int,
+    kind: str,
+    happened: Sequence[tuple[str, dict[str, Any]]],
+    *,
+    except_for: UUID | None = None,
+) -> list[UUID]:
+    """Record events of one kind, each (subject, data), as `emit` does one. Answers their ids."""
     if kind not in KINDS:
         raise ValueError(f"unknown event kind {kind}")
-    event_id = uuid7()
-    store.insert_event(
-        tx,
-        event_id,
-        organization_id,
-        kind=kind,
-        subject=subject,
-        data=data,
-        topics=topics_of(kind, data),
-        agent_id=data.get("agent_id"),
-        except_for=except_for,
-    )
+    events = [Event(uuid7(), kind, subject, data, tx.now) for subject, data in happened]
+    store.insert_events(tx, organization_id, events, except_for=except_for)
     for listener in _listeners[kind]:
-        listener(tx, organization_id, event_id, subject, data)
-    return event_id
+        listener(tx, organization_id, events)
+    return [event.id for event in events]
 
 
 def list_events(tx: Tx, organization_id: int, *, cursor: str | None, limit: int) -> CursorPage[Event]:

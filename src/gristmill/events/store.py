@@ -9,28 +9,17 @@ from uuid import UUID
 from psycopg.types.json import Json
 
 from gristmill.base.db import Tx
-from gristmill.events.model import PendingItem
+from gristmill.events.model import Event, PendingItem, topics_of
 
 _ITEM: LiteralString = "id, agent_id, kind, message, facts, times, created_at, seen_at, resolved_at, resolution"
 
 
-def insert_event(
-    tx: Tx,
-    event_id: UUID,
-    organization_id: int,
-    *,
-    kind: str,
-    subject: str,
-    data: dict[str, Any],
-    topics: Sequence[str],
-    agent_id: int | None,
-    except_for: UUID | None,
-) -> None:
-    """Put an event in the outbox, and one delivery for each receiver that it concerns.
+def insert_events(tx: Tx, organization_id: int, events: Sequence[Event], *, except_for: UUID | None) -> None:
+    """Put events in the outbox, and for each one delivery for each receiver that it concerns.
 
     Channels that reach the same people get an event of the whole organization once.
     """
-    tx.run(
+    tx.run_each(
         "WITH told AS (INSERT INTO event (id, organization_id, kind, subject, data)"
         " VALUES (%(event)s, %(org)s, %(kind)s, %(subject)s, %(data)s)),"
         " concerned AS (SELECT DISTINCT ON (coalesce(fingerprint, uuid_send(id))) id FROM receiver"
@@ -40,16 +29,19 @@ def insert_event(
         " owed AS (INSERT INTO delivery (receiver_id, event_id, organization_id)"
         " SELECT id, %(event)s, %(org)s FROM concerned RETURNING receiver_id)"
         " INSERT INTO receiver_wake (organization_id, receiver_id) SELECT %(org)s, receiver_id FROM owed",
-        {
-            "event": event_id,
-            "org": organization_id,
-            "kind": kind,
-            "subject": subject,
-            "data": Json(data),
-            "topics": list(topics),
-            "agent": agent_id,
-            "except": except_for,
-        },
+        [
+            {
+                "event": event.id,
+                "org": organization_id,
+                "kind": event.kind,
+                "subject": event.subject,
+                "data": Json(event.data),
+                "topics": topics_of(event.kind, event.data),
+                "agent": event.data.get("agent_id"),
+                "except": except_for,
+            }
+            for event in events
+        ],
     )
 
 

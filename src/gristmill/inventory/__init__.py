@@ -17,7 +17,7 @@ from gristmill.inventory.model import (
     StoredInventory,
 )
 from gristmill.inventory.reading import Reader, open_file, open_rows, write_rejects
-from gristmill.inventory.service import ADDED, add, delete, delete_object, get, keep, list_inventory, move
+from gristmill.inventory.service import ADDED, add, add_all, delete, delete_object, get, keep, list_inventory, move
 
 __all__ = [
     "ADDED",
@@ -33,6 +33,7 @@ __all__ = [
     "Reader",
     "StoredInventory",
     "add",
+    "add_all",
     "delete",
     "delete_object",
     "get",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import BinaryIO
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from gristmill import events
@@ -31,21 +33,43 @@ def keep(settings: Settings, organization_id: int, agent_id: int, data: Iterable
 
 def add(tx: Tx, organization_id: int, agent_id: int, draft: Draft) -> Inventory:
     """Make a file that was kept and read an agent's inventory, and tell of it."""
+    return add_all(tx, organization_id, agent_id, [draft])[0]
+
+
+def add_all(tx: Tx, organization_id: int, agent_id: int, drafts: Sequence[Draft]) -> list[Inventory]:
+    """The same with several files of an agent."""
+    files = list(map(_identified, drafts))
+    store.insert_inventory(tx, organization_id, agent_id, files)
+    made = [_made(inventory_id, agent_id, draft, tx.now) for inventory_id, draft in files]
+    events.emit_all(tx, organization_id, ADDED, [(f"inventory:{item.id}", _facts(item)) for item in made])
+    return made
+
+
+def _identified(draft: Draft) -> tuple[UUID, Draft]:
+    """A new id, and the draft with a name that the database can hold."""
     inventory_id = uuid7()
-    name = draft.name.replace("\x00", "\N{REPLACEMENT CHARACTER}")[-NAME_CHARS_MAX:] or str(inventory_id)
-    kept = Draft(name, draft.origin, draft.object_key, draft.size_bytes, draft.sha256, draft.examined)
-    made = store.insert_inventory(tx, organization_id, inventory_id, agent_id, kept)
-    facts = {
+    name = draft.name.replace("\x00", "\N{REPLACEMENT CHARACTER}")[-NAME_CHARS_MAX:]
+    return inventory_id, replace(draft, name=name or str(inventory_id))
+
+
+def _made(inventory_id: UUID, agent_id: int, draft: Draft, now: datetime) -> Inventory:
+    found = draft.examined
+    return Inventory(
+        inventory_id, agent_id, draft.name, dict(draft.origin), found.format, draft.size_bytes, draft.sha256,
+        found.columns, found.receipt.rows, found.receipt.rejects, found.receipt, now,
+    )  # fmt: skip
+
+
+def _facts(made: Inventory) -> dict[str, Any]:
+    return {
         "inventory_id": str(made.id),
-        "agent_id": agent_id,
+        "agent_id": made.agent_id,
         "name": made.name,
         "origin": made.origin,
         "size_bytes": made.size_bytes,
         "rows": made.row_count,
         "rejects": made.reject_count,
     }
-    events.emit(tx, organization_id, ADDED, subject=f"inventory:{made.id}", data=facts)
-    return made
 
 
 def get(tx: Tx, organization_id: int, inventory_id: UUID, *, agent_id: int | None = None) -> StoredInventory:

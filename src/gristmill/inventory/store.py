@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -31,32 +30,33 @@ def _inventory(row: Mapping[str, Any]) -> Inventory:
     )
 
 
-def insert_inventory(tx: Tx, organization_id: int, inventory_id: UUID, agent_id: int, draft: Draft) -> Inventory:
-    """A new file."""
-    found = draft.examined
-    row = tx.one(
+def insert_inventory(tx: Tx, organization_id: int, agent_id: int, files: Sequence[tuple[UUID, Draft]]) -> None:
+    """New files of an agent."""
+    tx.run_each(
         "INSERT INTO inventory (id, organization_id, agent_id, name, origin, object_key, size_bytes, sha256, format,"
         " dialect, columns, row_count, reject_count, receipt) VALUES (%(id)s, %(org)s, %(agent)s, %(name)s, %(origin)s,"
         " %(object_key)s, %(size)s, %(sha256)s, %(format)s, %(dialect)s, %(columns)s, %(rows)s, %(rejects)s,"
-        " %(receipt)s) RETURNING " + _COLUMNS,
-        {
-            "id": inventory_id,
-            "org": organization_id,
-            "agent": agent_id,
-            "name": draft.name,
-            "origin": Json(dict(draft.origin)),
-            "object_key": draft.object_key,
-            "size": draft.size_bytes,
-            "sha256": draft.sha256,
-            "format": found.format,
-            "dialect": Json(asdict(found.dialect)),
-            "columns": Json([asdict(item) for item in found.columns]),
-            "rows": found.receipt.rows,
-            "rejects": found.receipt.rejects,
-            "receipt": Json(asdict(found.receipt)),
-        },
+        " %(receipt)s)",
+        [
+            {
+                "id": inventory_id,
+                "org": organization_id,
+                "agent": agent_id,
+                "name": draft.name,
+                "origin": Json(dict(draft.origin)),
+                "object_key": draft.object_key,
+                "size": draft.size_bytes,
+                "sha256": draft.sha256,
+                "format": draft.examined.format,
+                "dialect": Json(draft.examined.dialect),
+                "columns": Json(draft.examined.columns),
+                "rows": draft.examined.receipt.rows,
+                "rejects": draft.examined.receipt.rejects,
+                "receipt": Json(draft.examined.receipt),
+            }
+            for inventory_id, draft in files
+        ],
     )
-    return _inventory(row)
 
 
 def find_inventory(tx: Tx, organization_id: int, inventory_id: UUID) -> StoredInventory | None:
