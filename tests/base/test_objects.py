@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import tracemalloc
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 import pytest
@@ -213,3 +216,46 @@ def test_a_store_that_is_a_file(tmp_path: Path) -> None:
     assert not store.exists("k")
     with pytest.raises(ObjectNotFound):
         store.open("k")
+
+
+def test_a_store_that_answers_passes_the_check(store: ObjectStore) -> None:
+    store.check()
+
+
+def test_a_folder_in_a_file_does_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreUnavailable):
+        ObjectStore.of(Settings(object_store_url=(tmp_path / "file" / "objects").as_uri())).check()
+
+
+@pytest.mark.parametrize(("code", "status", "fits"), [
+    ("NoSuchKey", 404, True), ("NoSuchBucket", 404, False), ("AccessDenied", 403, True),
+    ("InvalidAccessKeyId", 403, False),
+])  # fmt: skip
+def test_a_bucket_is_checked_without_writing(
+    code: str, status: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.command)
+            body = f"<Error><Code>{code}</Code></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in (("ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}"), ("ALLOW_HTTP", "true"),
+                            ("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "y"), ("REGION", "z")):  # fmt: skip
+            monkeypatch.setenv(f"AWS_{name}", value)
+        bucket = ObjectStore.of(Settings(object_store_url=f"s3://{uuid4()}"))
+        with contextlib.nullcontext() if fits else pytest.raises(StoreUnavailable):
+            bucket.check()
+        server.shutdown()
+    assert asked

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from conftest import Caller
+from gristmill.base.config import settings as current_settings
+from gristmill.base.objects import ObjectStore
 from gristmill.engine import Worker
 
 
@@ -14,6 +18,20 @@ def test_alive_and_ready(anyone: httpx.Client, worker: Worker) -> None:
     ready = anyone.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["checks"]["workers"] >= 1
+    assert ready.json()["checks"]["store"] == "ok"
+
+
+def test_a_service_whose_store_is_gone_is_not_ready(
+    anyone: httpx.Client, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    there = ObjectStore.of(current_settings().model_copy(update={"object_store_url": (tmp_path / "file").as_uri()}))
+    monkeypatch.setattr(ObjectStore, "of", lambda _: there)
+    answer = anyone.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["ready"] is False
+    assert answer.json()["checks"]["database"] == "ok"
+    assert "object store" in answer.json()["checks"]["store"]
 
 
 def test_metrics_count_requests_and_batches(owner: Caller, anyone: httpx.Client) -> None:

@@ -8,6 +8,7 @@ the end. Memory stays flat whatever the size.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -42,6 +43,10 @@ PUTS_AT_ONCE = 16
 KEY_CHARS_MAX = 512
 DEFAULT_FOLDER = "objects"
 """Folder in the data folder, unless a setting names a store."""
+PROBE = "readiness"
+"""A key that nothing is kept under: asking for it shows whether the store answers."""
+NO_BUCKET, DENIED = "NoSuchBucket", "AccessDenied"
+"""Codes by which S3 says why it gives nothing."""
 TEMPORARY = ".writing"
 """Folder of half-written objects; no key starts with a dot, so none can be opened."""
 
@@ -97,6 +102,10 @@ class _Backend(Protocol):
         """Whether there is such an object."""
         ...
 
+    def check(self) -> None:
+        """Raises what writing would, without writing."""
+        ...
+
 
 class ObjectStore:
     """Objects by key. Safe from several threads."""
@@ -149,6 +158,11 @@ class ObjectStore:
         """Whether there is an object of this key."""
         with _explained(key):
             return self._backend.exists(_checked(key))
+
+    def check(self) -> None:
+        """Whether it can be reached and, of a folder, written to. Raises `StoreUnavailable`."""
+        with _explained(PROBE):
+            self._backend.check()
 
 
 @lru_cache(maxsize=8)
@@ -275,6 +289,11 @@ class _Folder:
     def exists(self, key: str) -> bool:
         return (self._root / key).is_file()
 
+    def check(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "The folder can't be written to", str(self._root))
+
 
 def _write(handle: int, data: bytes) -> None:
     """All of it: the system may take less at a time, as before a disk is full."""
@@ -329,6 +348,16 @@ class _Bucket:
         except FileNotFoundError:
             return False
         return True
+
+    def check(self) -> None:
+        try:
+            obstore.get(self._store, PROBE)
+        except (FileNotFoundError, BaseError) as error:
+            if NO_BUCKET in str(error):
+                raise OSError(NO_BUCKET) from error
+            # Who may not list a bucket is denied what is not there; a wrong key is refused by another code.
+            if not isinstance(error, FileNotFoundError) and DENIED not in str(error):
+                raise
 
 
 class _Raw(io.RawIOBase):

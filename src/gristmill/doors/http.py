@@ -19,6 +19,7 @@ from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.base.errors import Error
 from gristmill.base.http import CallContext, Shared, install_errors, problem_schemas, shared
+from gristmill.base.objects import ObjectStore
 from gristmill.batches.api import router as batches_router
 from gristmill.batches.making.api import router as making_router
 from gristmill.connectors.api import router as connectors_router
@@ -39,6 +40,9 @@ from gristmill.sources.inspection.api import router as inspection_router
 from gristmill.vault.api import router as vault_router
 
 THREADS = 64
+OK = "ok"
+STORE_S_MAX = 3.0
+"""How long the object store may take to answer before the service counts as not ready."""
 DESCRIPTION = (
     "Rows in, an agent over every row, results out. Send `Authorization: Bearer gm_live_...`. "
     "Errors are RFC 9457 problem documents with a stable `code`."
@@ -97,7 +101,28 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     return app
 
 
+class _StoreProbe:
+    """Looks at the object store, once at a time: one that hangs must not take a thread for each who asks."""
+
+    def __init__(self) -> None:
+        self._look: asyncio.Task[None] | None = None
+
+    async def look(self, settings: Settings) -> str:
+        """`ok`, or what is wrong, within `STORE_S_MAX`."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(asyncio.to_thread(lambda: ObjectStore.of(settings).check()))
+        done, _ = await asyncio.wait({self._look}, timeout=STORE_S_MAX)
+        if not done:
+            return f"no answer within {STORE_S_MAX:g} s"
+        failure = self._look.exception()
+        if failure is None:
+            return OK
+        return failure.message if isinstance(failure, Error) else type(failure).__name__
+
+
 def _add_operations(app: FastAPI) -> None:
+    store = _StoreProbe()
+
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
         return JSONResponse(openapi_document(app))
@@ -114,8 +139,12 @@ def _add_operations(app: FastAPI) -> None:
         responses={503: {"description": "Something that the service needs is missing"}},
     )
     async def readyz(request: Request) -> JSONResponse:
-        """Database reachable and a worker alive; 503 with what is missing."""
-        return await asyncio.to_thread(_ready, shared(request))
+        """Database and object store reachable and a worker alive; 503 with what is missing."""
+        state = shared(request)
+        checks, told = await asyncio.gather(asyncio.to_thread(_look, state), store.look(state.settings))
+        ready = checks["ready"] and told == OK
+        body = {"ready": ready, "checks": {**checks["checks"], "store": told}}
+        return JSONResponse(body, status_code=200 if ready else 503)
 
     @app.get("/metrics", tags=["Operations"], summary="Prometheus metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
@@ -124,17 +153,14 @@ def _add_operations(app: FastAPI) -> None:
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-def _ready(state: Shared) -> JSONResponse:
-    checks: dict[str, Any] = {}
+def _look(state: Shared) -> dict[str, Any]:
     try:
         with state.database.system() as tx:
             workers = engine.live_workers(tx, within_s=state.settings.lease_timeout_s)
-        checks = {"database": "ok", "workers": workers}
-        ready = workers > 0 or state.settings.workers == 0
     except Error as error:
-        checks = {"database": error.message}
-        ready = False
-    return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
+        return {"ready": False, "checks": {"database": error.message}}
+    ready = workers > 0 or state.settings.workers == 0
+    return {"ready": ready, "checks": {"database": OK, "workers": workers}}
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
