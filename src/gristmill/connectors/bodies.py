@@ -13,6 +13,8 @@ from gristmill.connectors.model import CAMEL, Role, Status
 from gristmill.inventory import Format
 
 OVERLAP_S_MAX = 7 * 86_400
+JOB_ID = "0198f5a2-7c31-7b52-9c46-5c7d00000000"
+"""For the examples."""
 
 
 def _filled(text: str) -> str:
@@ -71,6 +73,7 @@ class TryBody(_CamelBody):
     write_probe: bool = Field(
         default=False,
         description="Only of a sink: write something and delete it, or post a signed test without results.",
+        examples=[True],
     )
 
 
@@ -78,20 +81,24 @@ class PullBody(_CamelBody):
     """How to pull."""
 
     retry_failed: bool = Field(
-        default=False, description="Also read objects that were rejected or given up and have not changed."
+        default=False,
+        description="Also read objects that were rejected or given up and have not changed.",
+        examples=[True],
     )
 
 
 class PushBody(_CamelBody):
     """What to push."""
 
-    job_id: UUID = Field(description="A completed batch of the agent.")
+    job_id: UUID = Field(description="A completed batch of the agent.", examples=[JOB_ID])
 
 
 class InboundBody(_CamelBody):
     """How to renew the key."""
 
-    overlap_s: int = Field(86_400, ge=0, le=OVERLAP_S_MAX, description="How long the key before works beside it.")
+    overlap_s: int = Field(
+        86_400, ge=0, le=OVERLAP_S_MAX, description="How long the key before works beside it.", examples=[3600]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,15 @@ THREADS = 64
 OK = "ok"
 STORE_S_MAX = 3.0
 """How long the object store may take to answer before the service counts as not ready."""
+SECURITY = {
+    "key": {"type": "http", "scheme": "bearer", "bearerFormat": "gm_live_..."},
+    "upload_token": {
+        "type": "http",
+        "scheme": "batch",
+        "description": "The `upload_token` of an enrichment upload without a key, until somebody links it.",
+    },
+}
+"""Ways to prove who calls."""
 DESCRIPTION = (
     "Rows in, an agent over every row, results out. Send `Authorization: Bearer gm_live_...`. "
     "Errors are RFC 9457 problem documents with a stable `code`."
@@ -175,10 +184,10 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         )
         components = document.setdefault("components", {})
         components["schemas"] = dict(sorted({**components.get("schemas", {}), **problem_schemas()}.items()))
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "bearerFormat": "gm_live_..."}}
+        components["securitySchemes"] = SECURITY
         for path, methods in document["paths"].items():
             if path.startswith("/api/"):
                 for operation in methods.values():
-                    operation["security"] = [{"key": []}]
+                    operation.setdefault("security", [{"key": []}])  # a route that opens otherwise says so itself
         app.openapi_schema = document
     return app.openapi_schema

@@ -38,6 +38,8 @@ router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"])
 COLUMNS_PER_FIELD_MAX = 20
 TOKEN_SCHEME = "batch"  # noqa: S105 - the name of the scheme
 RETRY_AFTER_S = "5"
+BY_TOKEN: dict[str, Any] = {"security": [{"key": []}, {"upload_token": []}]}
+"""Of routes that the holder of an upload token may use, too."""
 
 RowNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="Row, from 1, in the order of the file")]
 _payment_json: TypeAdapter[Payment] = TypeAdapter(Payment)
@@ -48,7 +50,7 @@ class LinkBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    upload_token: str = Field(min_length=1, max_length=service.TOKEN_CHARS_MAX)
+    upload_token: str = Field(min_length=1, max_length=service.TOKEN_CHARS_MAX, examples=["gm_upload_..."])
     agent: int | None = Field(None, ge=1, le=2**63 - 1)
 
 
@@ -189,35 +191,45 @@ def _open_job(request: Request, batch_id: UUID) -> Generator[tuple[Tx, int]]:
         yield tx, organization_id
 
 
-@router.get("/{batch_id}", summary="Show a job", responses=problem_responses(404))
+@router.get("/{batch_id}", summary="Show a job", responses=problem_responses(404), openapi_extra=BY_TOKEN)
 def get_job(batch_id: UuidId, request: Request) -> Job:
     """Its status and counts. With a key, or with `Authorization: Batch <upload_token>` before it is linked."""
     with _open_job(request, batch_id) as (tx, organization_id):
         return service.get(tx, organization_id, batch_id)
 
 
-@router.get("/{batch_id}/preview", summary="Show what was found, in counts", responses=problem_responses(404))
+@router.get(
+    "/{batch_id}/preview",
+    summary="Show what was found, in counts",
+    responses=problem_responses(404),
+    openapi_extra=BY_TOKEN,
+)
 def get_preview(batch_id: UuidId, request: Request) -> Preview:
     """People, phones, e-mails: how many, never which."""
     with _open_job(request, batch_id) as (tx, organization_id):
         return service.preview(tx, organization_id, batch_id)
 
 
-@router.get("/{batch_id}/quote", summary="Quote a job", responses=problem_responses(404))
+@router.get("/{batch_id}/quote", summary="Quote a job", responses=problem_responses(404), openapi_extra=BY_TOKEN)
 def get_quote(batch_id: UuidId, request: Request) -> JobQuote:
     """What it costs at most, and what the balance lacks."""
     with _open_job(request, batch_id) as (tx, organization_id):
         return service.quote(tx, organization_id, shared(request).settings, batch_id)
 
 
-@router.get("/{batch_id}/mapping", summary="Show the mapping", responses=problem_responses(404))
+@router.get("/{batch_id}/mapping", summary="Show the mapping", responses=problem_responses(404), openapi_extra=BY_TOKEN)
 def get_mapping(batch_id: UuidId, request: Request) -> JobMapping:
     """Which columns became which fields, how sure that is, and why."""
     with _open_job(request, batch_id) as (tx, organization_id):
         return service.mapping_of(tx, organization_id, batch_id)
 
 
-@router.patch("/{batch_id}/mapping", summary="Change the mapping", responses=problem_responses(404, 409))
+@router.patch(
+    "/{batch_id}/mapping",
+    summary="Change the mapping",
+    responses=problem_responses(404, 409),
+    openapi_extra=BY_TOKEN,
+)
 def patch_mapping(batch_id: UuidId, body: MappingPatch, request: Request) -> JobMapping:
     """Before the start: the rows are read anew from the file, by the edited mapping."""
     with _open_job(request, batch_id) as (tx, organization_id):
@@ -239,6 +251,7 @@ def patch_mapping(batch_id: UuidId, body: MappingPatch, request: Request) -> Job
     summary="Download what is no row",
     responses={**problem_responses(404), 200: {"content": {NDJSON: {}}}},
     response_class=Response,
+    openapi_extra=BY_TOKEN,
 )
 def download_rejects(batch_id: UuidId, request: Request) -> Response:
     """Records of the file that are no rows, as JSON lines: line, reason and text."""

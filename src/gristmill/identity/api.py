@@ -162,7 +162,9 @@ class KeyRotate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    overlap_hours: int = Field(24, ge=0, le=720, description="How long the old key works beside the new one.")
+    overlap_hours: int = Field(
+        24, ge=0, le=720, description="How long the old key works beside the new one.", examples=[24]
+    )
 
 
 @router.get("/api_keys", summary="List API keys", responses=problem_responses(403))

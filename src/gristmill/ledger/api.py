@@ -58,7 +58,9 @@ class KeyMint(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field("From the connect page", min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    name: str = Field(
+        "From the connect page", min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["Nightly import"]
+    )
     scope: Scope = "usage"
     agent_id: int | None = Field(None, ge=1, le=2**63 - 1, description="Limits the key to one agent.")
     return_: str | None = Field(None, alias="return", max_length=500, description="Path of this site to go back to.")

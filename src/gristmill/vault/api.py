@@ -52,7 +52,7 @@ class SecretPatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    name: SecretName | None = None
+    name: SecretName | None = Field(None, examples=["Scoring service"])
     values: dict[str, str | None] = Field(
         default_factory=dict,
         max_length=VALUES_MAX,
@@ -65,7 +65,9 @@ class SecretRotate(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    values: dict[str, str | None] = Field(min_length=1, max_length=VALUES_MAX)
+    values: dict[str, str | None] = Field(
+        min_length=1, max_length=VALUES_MAX, examples=[{"token": "sk-fedcba9876543210"}]
+    )
     overlap_hours: int = Field(
         24,
         ge=0,
