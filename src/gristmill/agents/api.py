@@ -119,7 +119,9 @@ class DeployBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Text | None = Field(None, min_length=1, max_length=200, description="The template's title unless given.")
-    config: dict[str, Any] = Field(default_factory=dict, description="Overrides of the template's config.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Overrides of the template's config.", examples=[{"region": "DE"}]
+    )
 
 
 @dataclass(frozen=True, slots=True)

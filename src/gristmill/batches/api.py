@@ -41,7 +41,11 @@ class RetryBody(BaseModel):
 
     row_ids: list[UUID] | None = Field(None, min_length=1, max_length=SELECTED_ROWS_MAX, description="Chosen rows.")
     error_code: str | None = Field(
-        None, max_length=100, pattern=r"^[^\x00]*$", description="Failed rows with this cause only."
+        None,
+        max_length=100,
+        pattern=r"^[^\x00]*$",
+        description="Failed rows with this cause only.",
+        examples=["timed_out"],
     )
     changed_since: UUID | None = Field(
         None, description="Rows whose input has no successful result in this other batch."

@@ -83,7 +83,9 @@ class DatasetPatch(BaseModel):
 
     title: Title | None = Field(None, description="Display name.")
     template: TemplateText | None = Field(
-        None, description="Go template that makes a text of each row. A change queues the dataset to be processed."
+        None,
+        description="Go template that makes a text of each row. A change queues the dataset to be processed.",
+        examples=["{{.name}} in {{.city}}"],
     )
     primary_key_field: Text | None = Field(
         None, max_length=1000, description="Column that identifies a row, for detecting changes. Empty: none any more."
@@ -121,7 +123,7 @@ class ReplaceBody(FileBody):
     """Another file for a dataset."""
 
     type: FileTypeName | None = Field(None, description="The dataset's own unless given.")
-    confirm_removals: bool = Field(default=False, description="Removing many records is meant.")
+    confirm_removals: bool = Field(default=False, description="Removing many records is meant.", examples=[True])
 
 
 class ProcessBody(BaseModel):
@@ -129,7 +131,7 @@ class ProcessBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    confirm_removals: bool = Field(default=False, description="Removing many records is meant.")
+    confirm_removals: bool = Field(default=False, description="Removing many records is meant.", examples=[True])
 
 
 class PlanBody(BaseModel):
@@ -137,7 +139,7 @@ class PlanBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    template: TemplateText | None = None
+    template: TemplateText | None = Field(None, examples=["{{.name}} in {{.city}}"])
     primary_key_field: Text | None = Field(None, max_length=1000)
     template_options: TemplateOptionsBody | None = None
     file_path: Text | None = Field(None, max_length=1000, description="Of an analysis.")

@@ -79,7 +79,7 @@ class WebhookPatch(BaseModel):
 
     url: Text | None = Field(None, min_length=1, max_length=URL_CHARS_MAX)
     event_types: EventTypes | None = None
-    description: Text | None = Field(None, max_length=200)
+    description: Text | None = Field(None, max_length=200, examples=["Nightly report"])
     headers: Headers | None = None
     ordered: bool | None = None
     status: Literal["active", "paused"] | None = Field(
@@ -117,7 +117,11 @@ class RotateBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     overlap_hours: int = Field(
-        OVERLAP_HOURS, ge=0, le=OVERLAP_HOURS_MAX, description="How long requests are signed with both secrets."
+        OVERLAP_HOURS,
+        ge=0,
+        le=OVERLAP_HOURS_MAX,
+        description="How long requests are signed with both secrets.",
+        examples=[OVERLAP_HOURS],
     )
 
 

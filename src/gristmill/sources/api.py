@@ -128,7 +128,7 @@ class PreviewBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(20, ge=1, le=PREVIEW_ROWS_MAX, description="Rows to show.")
+    limit: int = Field(20, ge=1, le=PREVIEW_ROWS_MAX, description="Rows to show.", examples=[20])
     snapshot: bool = Field(
         default=False,
         description="Keep all rows as they are now, so that a batch with the answer's `snapshot_id` runs just these. "

@@ -253,7 +253,7 @@ class ResolveBody(CamelModel):
         description="`approve` or `reject` what waits for it, such as a sync that is held; `done` where there is "
         "nothing to decide.",
     )
-    note: Text = Field("", max_length=2000)
+    note: Text = Field("", max_length=2000, examples=["The key was renewed."])
 
 
 State = Annotated[Literal["open", "resolved", "all"], Query(description="Which items")]
