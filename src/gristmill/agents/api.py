@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from gristmill.agents import service
 from gristmill.agents.model import (
@@ -38,7 +38,16 @@ def _storable(text: str) -> str:
     return text
 
 
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text.strip()
+
+
 Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_filled)
+]
 Money = str | int | float
 
 
@@ -74,11 +83,11 @@ class RetryBody(BaseModel):
 
 
 class AgentPatch(BaseModel):
-    """Changes of an agent; what is absent stays."""
+    """Changes of an agent; what is absent stays, also inside of `rate_limit` and `retry`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Text | None = Field(None, min_length=1, max_length=200)
+    name: Name | None = None
     runtime: Text | None = Field(None, min_length=1, max_length=60, examples=["http"])
     config: dict[str, Any] | None = Field(None, examples=[{"url": "https://agents.example.com/run"}])
     input_fields: list[InputFieldBody] | None = Field(None, max_length=INPUT_FIELDS_MAX)
@@ -101,7 +110,7 @@ class AgentPatch(BaseModel):
 class AgentCreate(AgentPatch):
     """A new agent."""
 
-    name: Text = Field(min_length=1, max_length=200, examples=["Lead scorer"])  # pyright: ignore[reportIncompatibleVariableOverride]
+    name: Name = Field(examples=["Lead scorer"])  # pyright: ignore[reportIncompatibleVariableOverride]
     runtime: Text = Field(min_length=1, max_length=60, examples=["http"])  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
@@ -118,7 +127,7 @@ class DeployBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Text | None = Field(None, min_length=1, max_length=200, description="The template's title unless given.")
+    name: Name | None = Field(None, description="The template's title unless given.")
     config: dict[str, Any] = Field(
         default_factory=dict, description="Overrides of the template's config.", examples=[{"region": "DE"}]
     )
@@ -149,10 +158,11 @@ def agent_values(body: AgentPatch) -> dict[str, Any]:
         values["daily_budget_micro_usd"] = None if budget is None else parse_usd(budget, "daily_budget_usd")
     if "input_fields" in values:
         values["input_fields"] = [asdict(InputField(**item)) for item in values["input_fields"] or []]
-    if "rate_limit" in values:
-        values["rate_limit"] = {**asdict(RateLimit()), **(values["rate_limit"] or {})}
-    if "retry" in values:
-        values["retry"] = {**asdict(Retry()), **(values["retry"] or {})}
+    if isinstance(body, AgentCreate):
+        for name, usual in (("rate_limit", RateLimit()), ("retry", Retry())):
+            given: Any = values.get(name)
+            if given is not None:
+                values[name] = {**asdict(usual), **given}
     return values
 
 
@@ -222,8 +232,9 @@ def list_templates(call: AnyCall) -> FullList[Template]:
     responses=problem_responses(403, 404, 409),
     response_model=Agent,
 )
-def deploy_template(slug: str, body: DeployBody, call: AdminCall, once: OnceGuard) -> Any:
+def deploy_template(slug: str, call: AdminCall, once: OnceGuard, body: DeployBody | None = None) -> Any:
     """An agent from a template."""
+    body = body or DeployBody.model_validate({})
     call.actor.require_whole_organization()
     return once.run(
         call, 201, lambda: service.deploy(call.tx, call.organization_id, slug, name=body.name, config=body.config)

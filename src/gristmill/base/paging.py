@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -75,6 +76,15 @@ def full_list(data: list[T]) -> FullList[T]:
 def page_of(data: list[T], *, page: int, per_page: int, total: int) -> Page[T]:
     """A numbered page with its meta."""
     return Page(data, PageMeta(page, per_page, total, -(-total // per_page)))
+
+
+def cursor_page(found: Sequence[T], limit: int, mark: Callable[[T], Any]) -> CursorPage[T]:
+    """A page of a list that was asked for `limit` + 1 entries: whether the last one came tells if there are more.
+
+    `mark` is what the cursor holds of the page's last entry, a small JSON value.
+    """
+    data = list(found[:limit])
+    return CursorPage(data, CursorMeta(encode_cursor(mark(data[-1])) if len(found) > limit else None))
 
 
 def encode_cursor(value: Any) -> str:

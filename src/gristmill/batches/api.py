@@ -173,8 +173,9 @@ def cancel_batch(batch_id: UuidId, call: AnyCall) -> Batch:
     responses=problem_responses(404, 409),
     response_model=Batch,
 )
-def retry_batch(batch_id: UuidId, body: RetryBody, call: AnyCall, once: OnceGuard) -> Any:
+def retry_batch(batch_id: UuidId, call: AnyCall, once: OnceGuard, body: RetryBody | None = None) -> Any:
     """Failed rows, chosen rows, or rows changed since another batch. Other rows are neither run nor billed again."""
+    body = body or RetryBody.model_validate({})
     found = _batch(call, batch_id)
     agent = agents.get(call.tx, call.organization_id, found.agent_id)
     order = service.RetryOrder(body.row_ids, body.error_code, body.changed_since, body.update_agent)

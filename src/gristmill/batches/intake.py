@@ -53,7 +53,8 @@ class Intake:
             self.count += 1
             if self.count > self.rows_max:
                 raise TooLarge(f"A batch takes at most {self.rows_max} rows.", limit=self.rows_max)
-            external = external_ids[self.count - 1] if external_ids else None
+            known = external_ids is not None and self.count <= len(external_ids)
+            external = external_ids[self.count - 1] if external_ids is not None and known else None
             self._add(chunk, row, external)
             if len(chunk.row_numbers) >= ROW_INSERT_CHUNK:
                 chunk.write(tx, organization_id, batch_id)

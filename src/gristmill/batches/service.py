@@ -15,7 +15,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import FieldError, Invalid, Malformed
 from gristmill.base.ids import batch_uuid, row_uuid, split_row_uuid
 from gristmill.base.money import usd
-from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.batches import steps, store
 from gristmill.batches.columns import find_columns
 from gristmill.batches.intake import ERRORS_SHOWN_MAX, Intake, Refuse
@@ -229,9 +229,8 @@ def list_batches(
 ) -> CursorPage[Batch]:
     """Batches, newest first."""
     before = _cursor_uuid(cursor)
-    rows = store.list_batches(tx, organization_id, agent_id=agent_id, status=status, before=before, limit=limit)
-    data = [batch_from_row(row, tx.now) for row in rows]
-    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+    rows = store.list_batches(tx, organization_id, agent_id=agent_id, status=status, before=before, limit=limit + 1)
+    return cursor_page([batch_from_row(row, tx.now) for row in rows], limit, lambda batch: str(batch.id))
 
 
 def _cursor_uuid(cursor: str | None) -> UUID | None:
@@ -362,10 +361,9 @@ def list_rows(
     if not isinstance(after, int):
         raise Malformed("The cursor is not one of ours.")
     rows = store.list_rows(
-        tx, organization_id, batch_id, status=status, query=query, after=after, limit=limit, error_code=error_code
+        tx, organization_id, batch_id, status=status, query=query, after=after, limit=limit + 1, error_code=error_code
     )
-    data = [_row(batch_id, row) for row in rows]
-    return CursorPage(data, CursorMeta(encode_cursor(data[-1].row_number) if len(data) == limit else None))
+    return cursor_page([_row(batch_id, row) for row in rows], limit, lambda row: row.row_number)
 
 
 def row_detail(tx: Tx, organization_id: int, row_id: UUID) -> RowDetail:
@@ -429,12 +427,17 @@ def _row(batch_id: UUID, row: Mapping[str, Any]) -> BatchRow:
 
 def _attempts(row: Mapping[str, Any]) -> list[Attempt]:
     earlier = [
-        Attempt(index, "retry", item.get("error_code"), item.get("error"), item.get("ms"), item.get("at"))
+        Attempt(index, "retry", item.get("error_code"), item.get("error"), item.get("ms"), _utc(item.get("at")))
         for index, item in enumerate(row["history"] or [], start=1)
     ]
     if row["status"] in {"succeeded", "empty", "failed"} and row["tries"] > 0:
-        ended = row["finished_at"].isoformat() if row["finished_at"] else None
+        ended = _utc(row["finished_at"].isoformat()) if row["finished_at"] else None
         earlier.append(
             Attempt(len(earlier) + 1, row["status"], row["error_code"], row["error"], row["duration_ms"], ended)
         )
     return earlier
+
+
+def _utc(moment: str | None) -> str | None:
+    """A moment of the database, whose sessions are in UTC, as all answers write it."""
+    return moment.replace("+00:00", "Z") if moment else None

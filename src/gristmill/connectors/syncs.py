@@ -12,7 +12,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import FieldError, Invalid, Malformed
 from gristmill.base.ids import uuid7
 from gristmill.base.objects import CHUNK_BYTES, ObjectStore
-from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.batches.model import BatchNotFound
 from gristmill.connectors import sync_store
 from gristmill.connectors.kinds import KINDS
@@ -85,8 +85,8 @@ def queue_push(tx: Tx, organization_id: int, connector_id: int, job_id: UUID, *,
 
 def list_syncs(tx: Tx, organization_id: int, connector_id: int, *, cursor: str | None, limit: int) -> CursorPage[Sync]:
     """Syncs of a connector, newest first."""
-    data = sync_store.list_syncs(tx, organization_id, connector_id, before=_cursor_uuid(cursor), limit=limit)
-    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+    found = sync_store.list_syncs(tx, organization_id, connector_id, before=_cursor_uuid(cursor), limit=limit + 1)
+    return cursor_page(found, limit, lambda sync: str(sync.id))
 
 
 def _cursor_uuid(cursor: str | None) -> UUID | None:

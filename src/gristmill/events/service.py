@@ -9,7 +9,7 @@ from uuid import UUID
 
 from gristmill.base.db import Tx
 from gristmill.base.ids import parse_uuid, uuid7
-from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.events import store
 from gristmill.events.model import KINDS, Event, ItemNotFound, ItemResolved, NoSuchAgent, PendingItem
 
@@ -64,9 +64,8 @@ def emit_all(
 def list_events(tx: Tx, organization_id: int, *, cursor: str | None, limit: int) -> CursorPage[Event]:
     """Events in the order they happened, oldest first."""
     after = parse_uuid(str(decode_cursor(cursor)), "cursor") if cursor else None
-    rows = store.list_events(tx, organization_id, after=after, limit=limit)
-    data = [Event(**row) for row in rows]
-    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+    rows = store.list_events(tx, organization_id, after=after, limit=limit + 1)
+    return cursor_page([Event(**row) for row in rows], limit, lambda event: str(event.id))
 
 
 def require_agent(tx: Tx, organization_id: int, agent_id: int) -> None:
@@ -103,8 +102,8 @@ def list_pending(
 ) -> CursorPage[PendingItem]:
     """Items of an agent, or of the whole organization, newest first."""
     before = parse_uuid(str(decode_cursor(cursor)), "cursor") if cursor else None
-    data = store.list_items(tx, organization_id, agent_id=agent_id, is_open=is_open, before=before, limit=limit)
-    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+    found = store.list_items(tx, organization_id, agent_id=agent_id, is_open=is_open, before=before, limit=limit + 1)
+    return cursor_page(found, limit, lambda item: str(item.id))
 
 
 def get_pending(tx: Tx, organization_id: int, item_id: UUID, *, agent_id: int | None = None) -> PendingItem:

@@ -12,7 +12,7 @@ from gristmill import engine, vault
 from gristmill.base.db import Tx
 from gristmill.base.errors import Malformed
 from gristmill.base.ids import uuid7
-from gristmill.base.paging import CursorMeta, CursorPage, Page, decode_cursor, encode_cursor, page_of
+from gristmill.base.paging import CursorPage, Page, cursor_page, decode_cursor, page_of
 from gristmill.base.signing import new_private_key, new_shared_secret, public_key
 from gristmill.events import delivery_store, receiver_store
 from gristmill.events.model import (
@@ -221,9 +221,11 @@ def list_deliveries(
     before = decode_cursor(cursor) if cursor else None
     if not isinstance(before, int | None):
         raise Malformed("The cursor is not one of ours.")
-    rows = delivery_store.list_deliveries(tx, organization_id, webhook_id, status=status, before=before, limit=limit)
-    next_cursor = encode_cursor(rows[-1][0]) if len(rows) == limit else None
-    return CursorPage([delivery for _, delivery in rows], CursorMeta(next_cursor))
+    rows = delivery_store.list_deliveries(
+        tx, organization_id, webhook_id, status=status, before=before, limit=limit + 1
+    )
+    page = cursor_page(rows, limit, lambda row: row[0])
+    return CursorPage([delivery for _, delivery in page.data], page.meta)
 
 
 def get_delivery(tx: Tx, organization_id: int, webhook_id: UUID, event_id: UUID) -> DeliveryWithAttempts:

@@ -15,7 +15,7 @@ from gristmill.base.errors import Error, Malformed
 from gristmill.base.ids import uuid7
 from gristmill.base.log import get_log
 from gristmill.base.objects import ObjectStore, Stored
-from gristmill.base.paging import CursorMeta, CursorPage, decode_cursor, encode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.inventory import store
 from gristmill.inventory.model import NAME_CHARS_MAX, Draft, Inventory, InventoryNotFound, StoredInventory
 
@@ -84,8 +84,8 @@ def list_inventory(
     tx: Tx, organization_id: int, agent_id: int, *, cursor: str | None, limit: int
 ) -> CursorPage[Inventory]:
     """Files of an agent, newest first."""
-    data = store.list_inventory(tx, organization_id, agent_id, before=_cursor_uuid(cursor), limit=limit)
-    return CursorPage(data, CursorMeta(encode_cursor(str(data[-1].id)) if len(data) == limit else None))
+    found = store.list_inventory(tx, organization_id, agent_id, before=_cursor_uuid(cursor), limit=limit + 1)
+    return cursor_page(found, limit, lambda item: str(item.id))
 
 
 def _cursor_uuid(cursor: str | None) -> UUID | None:

@@ -15,7 +15,7 @@ from gristmill.base.conceal import conceal
 from gristmill.base.db import Database, Tx
 from gristmill.base.errors import Malformed
 from gristmill.base.ids import uuid7
-from gristmill.base.paging import CursorMeta, CursorPage, Page, decode_cursor, encode_cursor, page_of
+from gristmill.base.paging import CursorPage, Page, cursor_page, decode_cursor, page_of
 from gristmill.vault import store
 from gristmill.vault.keyring import keyring
 from gristmill.vault.model import (
@@ -213,9 +213,9 @@ def list_uses(
     before = decode_cursor(cursor) if cursor else None
     if not isinstance(before, int | None):
         raise Malformed("The cursor is not one of ours.")
-    rows = store.list_uses(tx, organization_id, secret.id, before=before, limit=limit)
-    next_cursor = encode_cursor(rows[-1][0]) if len(rows) == limit else None
-    return CursorPage([use for _, use in rows], CursorMeta(next_cursor))
+    rows = store.list_uses(tx, organization_id, secret.id, before=before, limit=limit + 1)
+    page = cursor_page(rows, limit, lambda row: row[0])
+    return CursorPage([use for _, use in page.data], page.meta)
 
 
 def open_vault(database: Database) -> None:
