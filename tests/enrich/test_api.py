@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import threading
@@ -152,6 +153,51 @@ def test_caps_come_from_the_environment(database: Database, monkeypatch: pytest.
         assert huge.json()["code"] == "too_large"
 
 
+def test_a_file_may_also_be_the_body_or_stand_in_it(owner: Caller, anyone: httpx.Client) -> None:
+    data, path = leads(3), f"{BASE}/upload"
+    raw = owner.client.post(
+        path, params={"row_limit": 2, "file_filename": "a/b.csv"}, content=data, headers={"Content-Type": "text/csv"}
+    )
+    packed = {"file_base64": base64.b64encode(data).decode(), "file_filename": "b.csv", "row_limit": 2}
+    for answer in (raw, owner.post(path, packed)):
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
+        assert (made["file_row_count"], made["stored_row_count"], made["row_count"]) == (3, 3, 2)
+        assert owner.get(f"{BASE}/{made['id']}").json()["file_name"] == "b.csv"
+    assert anyone.post(path, json=packed).json()["upload_token"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "field"),
+    [
+        (b"{", 400, None),
+        (b"[]", 422, ""),
+        (b"{}", 422, "file_base64"),
+        (b'{"file_base64": "%"}', 400, "file_base64"),
+        (b'{"file_base64": null}', 422, "file_base64"),
+        (b'{"file_base64": "YQ==", "more": 1}', 422, "more"),
+        (b'{"file_base64": "YQ==", "row_limit": 0}', 422, "row_limit"),
+    ],
+)
+def test_a_wrong_body_is_told_by_field(content: bytes, status: int, field: str | None, owner: Caller) -> None:
+    answer = owner.client.post(f"{BASE}/upload", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert [item["field"] for item in answer.json()["errors"]] == ([] if field is None else [field])
+
+
+def test_the_cap_is_the_same_for_every_kind_of_body(
+    database: Database, monkeypatch: pytest.MonkeyPatch, owner: Caller
+) -> None:
+    monkeypatch.setenv("BATCH_ENRICH_MAX_UPLOAD_BYTES", "2000")
+    whole, large = leads(2).ljust(2000, b"\n"), leads(2).ljust(2001, b"\n")
+    with serve(database, Settings()) as url, httpx.Client(base_url=url, headers=owner.client.headers) as client:
+        for data, status in ((whole, 201), (large, 413)):
+            raw = client.post(f"{BASE}/upload", content=data, headers={"Content-Type": "text/csv"})
+            packed = client.post(f"{BASE}/upload", json={"file_base64": base64.b64encode(data).decode()})
+            assert [answer.status_code for answer in (send(client, data), raw, packed)] == [status] * 3
+            assert status == 201 or {answer.json()["limit"] for answer in (raw, packed)} == {2000}
+
+
 def test_ten_thousand_rows_and_not_one_more(owner: Caller) -> None:
     assert settings().batch_enrich_max_rows == 10_000
     assert upload(owner, leads(10_000))["row_count"] == 10_000
@@ -175,8 +221,10 @@ def test_nonsense_beside_the_file_is_refused(form: dict[str, str], owner: Caller
     assert send(owner.client, LEADS, **form).status_code in {404, 422}
 
 
-def test_only_forms_with_a_file_are_taken(owner: Caller) -> None:
-    assert owner.post(f"{BASE}/upload", {"file": "x"}).status_code == 415
+def test_a_body_without_a_file_is_refused(owner: Caller) -> None:
+    assert owner.post(f"{BASE}/upload", {"file": "x"}).status_code == 422
+    picture = owner.client.post(f"{BASE}/upload", content=b"x", headers={"Content-Type": "image/png"})
+    assert (picture.status_code, picture.json()["code"]) == (415, "unsupported_type")
     assert owner.client.post(f"{BASE}/upload", data={"file": "x"}, files={"other": b"x"}).status_code == 422
     assert (
         owner.client.post(f"{BASE}/upload", content=b"x", headers={"Content-Type": "multipart/form-data"}).status_code

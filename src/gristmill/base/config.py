@@ -218,8 +218,8 @@ class Settings(BaseSettings):
 
     @property
     def batch_enrich_body_bytes_max(self) -> int:
-        """Most bytes of the whole form that carries an enrichment upload."""
-        return self.batch_enrich_max_upload_bytes + FORM_BYTES
+        """Most bytes of the whole body that carries an enrichment upload, as a form or in Base64."""
+        return -(-self.batch_enrich_max_upload_bytes * 4 // 3) + FORM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
