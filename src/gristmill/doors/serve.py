@@ -14,7 +14,7 @@ from gristmill.base.db import Database
 from gristmill.base.log import configure_logging, get_log
 from gristmill.doors.http import create_app
 from gristmill.doors.listening import LISTEN_FD, listen
-from gristmill.doors.process import database_url, prepare_database, watch_parent
+from gristmill.doors.process import database_url, keep_what_is_loaded, prepare_database, watch_parent
 
 log = get_log("doors")
 
@@ -44,5 +44,6 @@ def run_server(settings: Settings) -> None:
     )
     watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     host, port = sock.getsockname()[:2]
+    keep_what_is_loaded()
     log.info("listening", url=f"http://{host}:{port}")
     uvicorn.Server(config).run(sockets=[sock])

@@ -10,7 +10,7 @@ from gristmill import batches, connectors, datasets, engine, enrich, vault
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
 from gristmill.base.log import configure_logging, get_log
-from gristmill.doors.process import PARENT_FD, database_url, on_stop, prepare_database
+from gristmill.doors.process import PARENT_FD, database_url, keep_what_is_loaded, on_stop, prepare_database
 
 log = get_log("doors")
 
@@ -29,6 +29,7 @@ def run_worker(settings: Settings) -> None:
     vault.open_vault(database)
     worker = engine.Worker(database, settings, queues=(engine.SHARED_QUEUE,), on_lost=_start_over)
     worker.start()
+    keep_what_is_loaded()
     log.info("working", worker=str(worker.id))
     stop.wait()
     log.info("draining", seconds_at_most=settings.drain_s)
