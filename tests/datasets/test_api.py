@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import Any
 
@@ -69,6 +70,9 @@ def test_a_wrong_template_is_told_with_line_and_column(desk: Desk) -> None:
         ({"file_base64": "***"}, 400, "file_base64"),
         ({"file_base64": None, "file_path": None}, 422, "file_base64"),
         ({"file_path": "datasets/1/2/nothing", "file_base64": None}, 404, None),
+        ({"file_path": "datasets/1/2/nothing"}, 422, "file_path"),
+        ({"file_filename": None}, 422, "file_filename"),
+        ({"file_filename": ""}, 422, "file_filename"),
         ({"type": "pdf"}, 422, "type"),
         ({"type": "json"}, 422, "type"),
         ({"title": " "}, 422, "title"),
@@ -148,6 +152,40 @@ def test_analysis_says_what_a_file_is_like(desk: Desk) -> None:
 def test_an_analysis_that_fails_answers_400(desk: Desk, content: str, name: str) -> None:
     answer = desk.caller.post(f"{desk.path}/datasets/analyze", {"file_base64": content, "file_filename": name})
     assert answer.status_code == 400, answer.text
+
+
+def test_an_analysis_needs_the_name_of_its_content(desk: Desk) -> None:
+    for name in ({}, {"file_filename": None}, {"file_filename": ""}):
+        answer = desk.caller.post(f"{desk.path}/datasets/analyze", {"file_base64": encoded(CSV), **name})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "file_filename")
+
+
+def test_content_may_be_wrapped_or_a_data_url(desk: Desk) -> None:
+    wrapped = base64.encodebytes(CSV.encode()).decode()
+    for content in (wrapped, wrapped.replace("\n", "\r\n"), f"data:text/csv;base64,{encoded(CSV)}"):
+        made = desk.caller.post(f"{desk.path}/datasets", {**desk.body(), "file_base64": content})
+        assert made.status_code == 201, made.text
+        assert desk.done(made.json()["id"])["source_count"] == desk.make()["source_count"]
+
+
+def test_both_prefixes_are_the_same_call(desk: Desk) -> None:
+    key = {"Idempotency-Key": "one-call"}
+    first = desk.caller.post(f"{desk.path}/datasets", desk.body(), headers=key)
+    again = desk.caller.post(f"{desk.path.replace('/api/', '/api/v1/')}/datasets", desk.body(), headers=key)
+    assert (again.status_code, again.json()) == (201, first.json())
+    made = desk.done(first.json()["id"])
+    for path in ("", f"/{made['id']}", f"/{made['id']}/records", f"/{made['id']}/chunks", f"/{made['id']}/versions"):
+        answers = [desk.caller.get(f"/{prefix}/agents/{desk.agent_id}/datasets{path}") for prefix in ("api", "api/v1")]
+        assert [item.status_code for item in answers] == [200, 200]
+        assert answers[0].json() == answers[1].json()
+
+
+def test_what_waits_for_processing_has_no_progress_of_before(desk: Desk) -> None:
+    made = desk.make()
+    assert made["progress"]["phase"] == "done"
+    waiting = desk.caller.patch(f"{desk.path}/datasets/{made['id']}", {"template": "{{.city}}"}).json()
+    assert (waiting["ingest_status"], waiting["progress"]) == ("pending", None)
+    desk.done(made["id"])
 
 
 def test_a_changed_template_processes_and_a_title_does_not(desk: Desk) -> None:

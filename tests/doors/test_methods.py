@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import httpx
 import pytest
 
@@ -84,3 +86,18 @@ def test_a_body_of_another_type_is_415(owner: Caller) -> None:
     assert owner.client.post("/api/v1/agents", content=b'{"name": "x"}').status_code == 415
     answer = owner.client.post("/api/v1/agents", headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["detail"]) == (422, "The body is missing; send a JSON object")
+
+
+def test_files_in_json_may_be_wrapped_or_data_urls(owner: Caller, database: Database) -> None:
+    agent = make_agent(database, owner.organization_id)
+    data = b"company,city\n" + b"Acme,Basel\n" * 20
+    wrapped = base64.encodebytes(data).decode()
+    for content in (wrapped, "data:text/csv;base64," + wrapped):
+        for path, body in (
+            ("/api/v1/data_sources", {"name": "S", "csv_base64": content}),
+            ("/api/v1/tables/inspect", {"file_base64": content}),
+            ("/api/v1/mappings/propose", {"file_base64": content}),
+            (f"/api/v1/agents/{agent.id}/inventories", {"name": "N", "file_base64": content}),
+        ):
+            answer = owner.post(path, body)
+            assert answer.status_code in {200, 201}, answer.text

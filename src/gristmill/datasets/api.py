@@ -39,6 +39,7 @@ from gristmill.datasets.bodies import (
     DatasetCreate,
     DatasetPatch,
     EmbedderInfo,
+    FileBody,
     PlanBody,
     ProcessBody,
     QueryBody,
@@ -129,7 +130,7 @@ class Incoming:
     digest: bytes = b""
 
 
-async def _incoming(request: Request, model: type[BaseModel]) -> Incoming:
+async def _incoming(request: Request, model: type[FileBody]) -> Incoming:
     """JSON with `file_base64` or `file_path`; a form with a `file`; or the file itself, with fields in the query."""
     kind = media_type(request)
     if kind == JSON_TYPE or not kind:
@@ -149,7 +150,7 @@ async def _incoming(request: Request, model: type[BaseModel]) -> Incoming:
                 else:
                     fields[key] = _field(model, key, value)
         if name is None:
-            raise Invalid("The form has no `file`.", errors=(FieldError("file", "is needed"),))
+            raise Invalid("The form has no `file` with a file name.", errors=(FieldError("file", "is needed"),))
     else:
         fields = {key: _field(model, key, value) for key, value in request.query_params.items()}
         name = fields.get("file_filename")
@@ -173,7 +174,7 @@ def _field(model: type[BaseModel], name: str, value: str) -> Any:
     return value
 
 
-async def _incoming_json(request: Request, model: type[BaseModel]) -> Incoming:
+async def _incoming_json(request: Request, model: type[FileBody]) -> Incoming:
     limit = shared(request).settings.json_body_bytes_max
     data = bytearray()
     async for chunk in request.stream():
@@ -187,7 +188,9 @@ async def _incoming_json(request: Request, model: type[BaseModel]) -> Incoming:
         value = jsons.loads(bytes(data))
     except ValueError as error:
         raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-    fields = validated(model, value).model_dump(exclude_unset=True)
+    body = validated(model, value)
+    body.check_file()
+    fields = body.model_dump(exclude_unset=True)
     incoming = Incoming(fields, None, fields.get("file_filename"), hashlib.sha256(data).digest())
     if (text := fields.get("file_base64")) is not None:
         incoming.file = io.BytesIO(decoded(text))
@@ -213,12 +216,8 @@ class Upload:
 def _upload(request: Request, scope: Scope, incoming: Incoming, wanted: str | None) -> Generator[Upload]:
     settings = shared(request).settings
     if incoming.file is None:
-        path = incoming.fields.get("file_path")
-        if not path:
-            wrong = FieldError("file_base64", "is needed, or `file_path`")
-            raise Invalid("A file is needed: `file_base64` or `file_path`.", errors=(wrong,))
         with open_call(request) as call:
-            upload = Upload(service.find_file(call.tx, scope, path), is_new=False)
+            upload = Upload(service.find_file(call.tx, scope, incoming.fields["file_path"]), is_new=False)
     else:
         name = incoming.name or "file"
         kind = cast("FileType | None", wanted) or files.type_of_name(name)

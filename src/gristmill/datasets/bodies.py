@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from gristmill.base.errors import FieldError, Malformed
+from gristmill.base import encoded
+from gristmill.base.errors import FieldError, Invalid, Malformed
 from gristmill.datasets.model import (
     QUERY_CHARS_MAX,
     TEMPLATE_CHARS_MAX,
@@ -100,8 +100,22 @@ class FileBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     file_base64: str | None = Field(None, description="The file's content.", examples=["aWQsbmFtZQoxLEFuYQo="])
-    file_filename: Text | None = Field(None, max_length=1000, examples=["customers.csv"])
+    file_filename: Text | None = Field(
+        None, max_length=1000, description="Of the content; needed with it.", examples=["customers.csv"]
+    )
     file_path: Text | None = Field(None, max_length=1000, description="Of an analysis, in place of the content.")
+
+    def check_file(self) -> None:
+        """A JSON body has its file in one of two ways. Raises `Invalid` that names the field."""
+        if self.file_base64 is None and not self.file_path:
+            wrong = FieldError("file_base64", "is needed, or `file_path`")
+        elif self.file_base64 is not None and self.file_path:
+            wrong = FieldError("file_path", "can't be sent beside `file_base64`")
+        elif self.file_base64 is not None and not self.file_filename:
+            wrong = FieldError("file_filename", "is needed with `file_base64`")
+        else:
+            return
+        raise Invalid(f"`{wrong.field}` {wrong.message}.", errors=(wrong,))
 
 
 class DatasetCreate(FileBody):
@@ -247,7 +261,7 @@ def _without_refs(value: Any, nested: dict[str, Any]) -> Any:
 def decoded(text: str) -> bytes:
     """The bytes of a Base64 text. Raises `Malformed`."""
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return encoded.decode(text)
+    except binascii.Error:
         message = "is not Base64"
         raise Malformed(f"`file_base64` {message}.", errors=(FieldError("file_base64", message),)) from None

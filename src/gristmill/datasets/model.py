@@ -157,6 +157,7 @@ class Dataset:
     ingest_status: Status
     last_error: str | None
     progress: Progress | None
+    """Of the latest processing; null before it has begun."""
     last_unfurled_at: datetime | None
     """When it was last processed to the end."""
     source_count: int

@@ -260,7 +260,8 @@ def _by_meaning(
         named = [ordinal for dataset_id, ordinal in keyword if dataset_id == item.id]
         near = _nearest(tx, item, table, vectors_store.one(vectors[model]), depth, named)
         size = len(item.map.members)  # what is beyond belongs to a version that is being built
-        by_model[model].update({(item.id, ordinal): score for ordinal, score in near if ordinal < size})
+        # Vectors are kept in half precision: the cosine of equal ones may come out a little above 1.
+        by_model[model].update({(item.id, ordinal): min(score, 1.0) for ordinal, score in near if ordinal < size})
     sides = [dict(sorted(side.items(), key=lambda pair: -pair[1])[:depth]) for side in by_model.values()]
     if len(sides) == 1:
         return sides[0]

@@ -176,7 +176,8 @@ def update_pending(tx: Tx, organization_id: int, dataset_id: int, *, confirmed: 
     """Ask for processing: the dataset waits, or what runs starts over; answers the new revision."""
     row = tx.one(
         "UPDATE dataset SET revision = revision + 1, confirmed = %s, last_error = NULL, updated_at = clock_timestamp(),"
-        " ingest_status = CASE ingest_status WHEN 'processing' THEN 'processing' ELSE 'pending' END"
+        " ingest_status = CASE ingest_status WHEN 'processing' THEN 'processing' ELSE 'pending' END,"
+        " progress = CASE ingest_status WHEN 'processing' THEN progress END"
         " WHERE organization_id = %s AND id = %s RETURNING revision",
         (confirmed, organization_id, dataset_id),
     )

@@ -17,7 +17,7 @@ from gristmill.base.errors import Malformed
 from gristmill.base.http import UuidId, body_digest, problem_responses, shared
 from gristmill.base.paging import FullList, full_list
 from gristmill.identity import service
-from gristmill.identity.idempotency import KEY_CHARS_MAX, find_answer, keep_answer
+from gristmill.identity.idempotency import KEY_CHARS_MAX, Answer, find_answer, keep_answer, peek_answer
 from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Scope, Unauthenticated
 
 SESSION_COOKIE = "gristmill_session"
@@ -109,26 +109,38 @@ class Once:
 
     def run(self, call: Call, status: int, work: Callable[[], Any], *, digest: bytes | None = None) -> Response:
         """The answer of `work`, as JSON with `status`; or the kept one. `digest` is of a body that was streamed."""
-        name = f"{self._request.method} {self._request.url.path}"
-        if self._key is not None:
-            if "\x00" in self._key:
-                raise Malformed("The Idempotency-Key has a NUL in it.")
-            kept = find_answer(
-                call.tx,
-                call.organization_id,
-                self._key,
-                call=name,
-                body_sha256=digest or self._digest,
-                hours=shared(self._request).settings.idempotency_hours,
-            )
-            if kept is not None:
-                return JSONResponse(kept.body, status_code=kept.status, headers={"Idempotency-Replayed": "true"})
+        kept = self._look(call, find_answer, digest)
+        if kept is not None:
+            return kept
         value = work()
         adapter: TypeAdapter[Any] = TypeAdapter(type(value))
         body = adapter.dump_json(value)
         if self._key is not None:
             keep_answer(call.tx, call.organization_id, self._key, status=status, body=body)
         return Response(body, status_code=status, media_type="application/json")
+
+    def kept(self, call: Call, *, digest: bytes | None = None) -> Response | None:
+        """The kept answer, for a call that asks others before its work: a repetition asks nobody."""
+        return self._look(call, peek_answer, digest)
+
+    def _look(self, call: Call, find: Callable[..., Answer | None], digest: bytes | None) -> Response | None:
+        if self._key is None:
+            return None
+        if "\x00" in self._key:
+            raise Malformed("The Idempotency-Key has a NUL in it.")
+        # The routes under /api and /api/v1 are the same calls.
+        name = f"{self._request.method} {self._request.url.path.replace('/api/v1/', '/api/', 1)}"
+        found = find(
+            call.tx,
+            call.organization_id,
+            self._key,
+            call=name,
+            body_sha256=digest or self._digest,
+            hours=shared(self._request).settings.idempotency_hours,
+        )
+        if found is None:
+            return None
+        return JSONResponse(found.body, status_code=found.status, headers={"Idempotency-Replayed": "true"})
 
 
 OnceGuard = Annotated[Once, Depends()]

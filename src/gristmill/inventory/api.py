@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import hashlib
 import tempfile
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
 from gristmill import agents
-from gristmill.base import jsons
+from gristmill.base import encoded, jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
 from gristmill.base.http import (
     NDJSON,
@@ -194,8 +193,8 @@ async def _json(request: Request) -> Any:
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return encoded.decode(text)
+    except binascii.Error:
         raise Malformed("`file_base64` is not Base64.", errors=(FieldError("file_base64", "is not Base64"),)) from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 
-from gristmill.base import jsons
+from gristmill.base import encoded, jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, UnsupportedType
 from gristmill.base.http import INT64_MAX, media_type, problem_responses, shared, validated
 from gristmill.identity.api import AnyCall, Call, Once, OnceGuard, open_call
@@ -214,8 +213,8 @@ def _file(body: MappingPropose) -> bytes:
     if body.csv_data is not None:
         return body.csv_data.encode("utf-8", "replace")
     try:
-        return base64.b64decode(body.file_base64 or "", validate=True)
-    except (binascii.Error, ValueError):
+        return encoded.decode(body.file_base64 or "")
+    except binascii.Error:
         raise _wrong("file_base64", "is not Base64") from None
 
 

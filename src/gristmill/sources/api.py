@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -12,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.datastructures import FormData, UploadFile
 
-from gristmill.base import jsons
+from gristmill.base import encoded, jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
 from gristmill.base.http import Id, PageNumber, PerPage, media_type, problem_responses, shared, validated
 from gristmill.base.paging import FullList, Page, full_list
@@ -267,8 +266,8 @@ def _file(body: SourcePatch) -> str | bytes | None:
     if body.csv_data is not None:
         raise _wrong("csv_base64", "can't be sent beside `csv_data`")
     try:
-        return base64.b64decode(body.csv_base64, validate=True)
-    except (binascii.Error, ValueError):
+        return encoded.decode(body.csv_base64)
+    except binascii.Error:
         raise _wrong("csv_base64", "is not Base64") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from gristmill.base import jsons
+from gristmill.base import encoded, jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
 from gristmill.base.http import limit_bodies, media_type, problem_responses, shared
 from gristmill.identity.api import open_call
@@ -121,7 +120,7 @@ async def _copy(chunks: AsyncIterator[bytes], spool: BinaryIO, limit: int) -> No
 
 def _decoded(body: bytes) -> bytes:
     try:
-        return base64.b64decode(InspectBody.model_validate(jsons.loads(body)).file_base64, validate=True)
+        return encoded.decode(InspectBody.model_validate(jsons.loads(body)).file_base64)
     except ValidationError as error:
         wrong = tuple(
             FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
