@@ -69,3 +69,23 @@ def test_a_kept_answer_is_opened_by_its_key_alone(database: Database, owner: Cal
         kept = str(tx.rows("SELECT * FROM idempotency WHERE organization_id = %s", (owner.organization_id,)))
     assert str(first[1]["secret"]) not in kept
     assert "k-secret" not in kept
+
+
+def test_a_repetition_asks_nobody(database: Database, owner: Caller) -> None:
+    """A connector is tried before it is saved; when the other side has gone since, the first answer still counts."""
+    path = f"/api/v1/agents/{make_agent(database, owner.organization_id).id}/data-sources"
+    config = {"url": f"{str(owner.client.base_url).rstrip('/')}/healthz"}
+    body = {"name": "In", "role": "INVENTORY_SOURCE", "type": "HTTPS_WEBHOOK", "config": config}
+    first = keyed(owner, path, body, "k9")
+    before = requests_of(owner, "/healthz")
+    assert keyed(owner, path, body, "k9") == (201, first[1], True)
+    assert keyed(owner, path, body | {"name": "Other"}, "k9")[0] == 409
+    assert requests_of(owner, "/healthz") == before
+    assert keyed(owner, path, body | {"name": "Other"}, "k10")[0] == 201
+    assert requests_of(owner, "/healthz") > before
+
+
+def requests_of(caller: Caller, route: str) -> float:
+    lines = caller.client.get("/metrics").text.splitlines()
+    counted = [line for line in lines if line.startswith("gristmill_http_requests_total") and f'"{route}"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in counted)

@@ -98,15 +98,19 @@ async def create_connector(agent_id: Id, body: ConnectorCreate, request: Request
     if draft.secret is not None and draft.secret_ref is not None:
         raise _wrong("secret", "can't be sent beside secretRef")
 
-    def look() -> Mapping[str, str] | None:
+    def look() -> tuple[Response | None, Mapping[str, str] | None]:
         with open_call(request) as call:
             _may_write(call, agent_id)
-            if secret_ref is None:
-                return None
-            return dict(vault.reveal(call.tx, call.organization_id, secret_ref, purpose=f"agent:{agent_id} connector"))
+            kept = once.kept(call)
+            if secret_ref is None or kept is not None:
+                return kept, None
+            purpose = f"agent:{agent_id} connector"
+            return None, dict(vault.reveal(call.tx, call.organization_id, secret_ref, purpose=purpose))
 
     current = shared(request).settings
-    known = await asyncio.to_thread(look)
+    kept, known = await asyncio.to_thread(look)
+    if kept is not None:
+        return kept
     prepared = service.prepare(draft, known, current)
     await service.ping(prepared, current)
 

@@ -213,6 +213,9 @@ class _Upload:
         """Read, keep, store; the file goes again when anything of it fails."""
         state = shared(self.request)
         caller = self._caller()
+        kept = self._kept()
+        if kept is not None:
+            return kept
         prepared = service.prepare(
             state.settings, self.file, lambda headers: self._recall(caller, headers), row_limit=self.sent.form.row_limit
         )
@@ -281,6 +284,16 @@ class _Upload:
             with shared(self.request).database.tx(caller.organization_id) as tx:
                 body = _uploaded_json.dump_json(work(tx))
             return Response(body, status_code=201, media_type="application/json")
-        digest = hashlib.sha256(self.sent.sha256.encode() + jsons.dumps(self.sent.form.model_dump())).digest()
         with open_call(self.request) as call:
-            return self.once.run(call, 201, lambda: work(call.tx), digest=digest)
+            return self.once.run(call, 201, lambda: work(call.tx), digest=self._digest)
+
+    def _kept(self) -> Response | None:
+        """What was answered to the same upload before."""
+        if self.once is None:
+            return None
+        with open_call(self.request) as call:
+            return self.once.kept(call, digest=self._digest)
+
+    @property
+    def _digest(self) -> bytes:
+        return hashlib.sha256(self.sent.sha256.encode() + jsons.dumps(self.sent.form.model_dump())).digest()
