@@ -154,6 +154,11 @@ def cpu_s(*roots: int) -> float:
     return ticks / _TICKS
 
 
+def own_cpu_s(pid: int) -> float:
+    """Processor seconds used so far by one process, without its children."""
+    return sum(map(int, _stat(pid)[11:13])) / _TICKS
+
+
 def rss_mb(pid: int) -> float:
     """Resident memory of one process in MB (10^6 bytes); 0 when it is gone."""
     with contextlib.suppress(OSError):

@@ -182,3 +182,7 @@ def test_who_waits_is_listed_in_turns(fresh_database: Database) -> None:
         tx.run("UPDATE connector SET failures_in_row = 1 WHERE id = %s", (made[few][0],))
         listed = queue_store.list_waiting(tx, of_one=9, limit=100)
         assert [item.failing for item in listed] == [False] * 6 + [True], "one of each connector, failing ones last"
+        sign = "SELECT " + queue_store.WAITING + " AS up"
+        assert tx.one(sign)["up"]
+        tx.run("UPDATE connector_sync SET due_at = now() + interval '1 hour'")
+        assert not tx.one(sign)["up"]

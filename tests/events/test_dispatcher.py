@@ -384,3 +384,24 @@ def test_the_dispatcher_outlives_a_database_that_is_away(
     wait_for(lambda: len(deliveries(owner, made, "?status=delivered")) == 5, "the deliveries")
     assert [call.id for call in receiver.of("/away")] == ids
     assert asyncio.iscoroutinefunction(events.dispatch)
+
+
+def test_the_sign_is_up_while_something_may_be_sent(fresh_database: Database, receiver: Receiver) -> None:
+    organization = make_organization(fresh_database)
+
+    def is_up() -> bool:
+        with fresh_database.system() as tx:
+            return bool(tx.one("SELECT " + delivery_store.WAITING + " AS up")["up"])
+
+    with fresh_database.tx(organization) as tx:
+        webhooks.create_webhook(tx, organization, url=f"{receiver.url}/sign", event_types=["*"])
+    assert not is_up()
+    with fresh_database.tx(organization) as tx:
+        events.emit(tx, organization, "dataset.created", subject="dataset:1", data={})
+    assert is_up(), "an event that no dispatcher has seen"
+    with fresh_database.system() as tx:
+        delivery_store.wake_receivers(tx)
+    assert is_up(), "a receiver that is due"
+    with fresh_database.system() as tx:
+        assert delivery_store.claim_lanes(tx, uuid7(), limit=10, owed_max=10)
+    assert not is_up(), "a receiver in somebody's hands"

@@ -14,6 +14,9 @@ _LANE: LiteralString = (
     "CASE WHEN s.direction = 'OUTBOUND' THEN 'push' WHEN s.cause = 'HOOK' THEN 'hook' ELSE 'pull' END"
 )
 
+WAITING: LiteralString = "EXISTS (SELECT FROM connector_sync WHERE status = 'QUEUED' AND due_at <= now())"
+"""While there may be a sync to begin."""
+
 
 def list_waiting(tx: Tx, *, of_one: int, limit: int) -> list[Waiting]:
     """Syncs that may begin, in the order in which they should (system transaction).

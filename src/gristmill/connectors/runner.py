@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,12 +33,14 @@ from gristmill.connectors.queue import OF_ONE_MAX, Waiting, choose
 from gristmill.connectors.remote import Door, RemoteFailed
 from gristmill.connectors.session import Session, SyncLost, in_thread
 from gristmill.connectors.take import take_file
-from gristmill.engine import JobContext, always, on_worker_lost
+from gristmill.engine import JobContext, always, on_worker_lost, watch
 
 log = get_log("connectors")
 
 LOOK_S = 0.2
-"""How often a worker looks for syncs that are due; at once when one has ended, since another may wait for it."""
+"""How often a worker looks for syncs, if the lookout has seen any; at once when one has ended, since another may wait
+for it."""
+SIGN = "syncs"
 GATHER_S = 0.02
 """Several that end within this time are one reason to look."""
 TROUBLE_S = 1.0
@@ -45,6 +48,7 @@ TROUBLE_S = 1.0
 LOOKED_AT_MAX = 2000
 DEFECT = "A defect of ours stopped it; the workers' log has the details. The next sync goes on from here."
 _claims = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync-claim")
+watch(SIGN, queue_store.WAITING)
 
 
 @always
@@ -72,14 +76,19 @@ class Runner:
 
     async def run(self) -> None:
         """Claim and run until the worker drains; what is under way then hands over, which is waited for."""
+        looked_at, news = 0.0, False
         try:
             while not self._context.stopping.is_set():
+                if not news and not self._context.is_due(SIGN, looked_at):
+                    news = await self._pause(LOOK_S)
+                    continue
+                looked_at = time.monotonic()
                 rows = await self._claim()
                 for row in rows or ():
                     task = asyncio.ensure_future(self._work(row))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                await self._pause(TROUBLE_S if rows is None else LOOK_S)
+                news = await self._pause(TROUBLE_S if rows is None else LOOK_S)
         finally:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -110,12 +119,15 @@ class Runner:
             self._held.pop(row["id"], None)
             self._news.set()
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> bool:
+        """Answers whether it was cut short by one that has ended."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()
                 await asyncio.sleep(GATHER_S)
+        news = self._news.is_set()
         self._news.clear()
+        return news
 
 
 async def run_sync(session: Session) -> None:

@@ -2,8 +2,8 @@
 
 `register` names a job's function, `enqueue` queues one in the caller's own transaction, `Worker` runs
 them, `live_workers` and `on_worker_lost` tell about processes that come and go, `every` adds a
-periodic duty of the workers and `always` something that each of them does all the time, `prepare` creates the
-engine's tables.
+periodic duty of the workers and `always` something that each of them does all the time, `watch` tells it when to
+look for work, `prepare` creates the engine's tables.
 """
 
 from gristmill.engine.jobs import (
@@ -15,6 +15,7 @@ from gristmill.engine.jobs import (
     register,
     warm_up,
 )
+from gristmill.engine.lookout import watch
 from gristmill.engine.worker import Worker, always, every, live_workers, on_worker_lost, reap_dead_processes
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "reap_dead_processes",
     "register",
     "warm_up",
+    "watch",
 ]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from dbos import DBOSClient
 
+    from gristmill.engine.lookout import Lookout
+
 APP_NAME = "gristmill"
 APP_VERSION = "1"
 """Pinned: by default it is a hash of the source, which would strand queued work after every upgrade."""
@@ -41,7 +43,8 @@ LOCAL_QUEUE = "local"
 import. What a dead one left queued is never run; the call that goes on with its batch queues anew."""
 JOBS_PER_WORKER = 64
 """Most jobs that one worker runs at a time; each holds a thread that waits."""
-POLL_S = 0.2
+POLL_S = 0.1
+"""Turns of the engine's queues; most of them ask nothing (see lookout.py)."""
 _own_queue = f"{LOCAL_QUEUE}-{uuid7()}"
 PAYLOAD_KEYS_MAX = 32
 PREPARE_LOCK = 7_241_003
@@ -58,6 +61,12 @@ class JobContext:
     settings: Settings
     stopping: asyncio.Event
     """Set when the process drains: finish what is under way, take nothing new."""
+    lookout: Lookout | None = None
+    """None: nothing is known of what waits."""
+
+    def is_due(self, sign: str, looked_at: float) -> bool:
+        """Whether to look for work of a kind (see `watch`) that was last looked for then (`time.monotonic`)."""
+        return self.lookout is None or self.lookout.is_due(sign, looked_at)
 
 
 JobFunction = Callable[[JobContext, dict[str, Any]], Coroutine[Any, Any, None]]

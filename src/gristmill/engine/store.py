@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 
 from gristmill.base.db import Tx
 
@@ -75,3 +77,11 @@ def set_engine_version(connection: psycopg.Connection, version: str) -> None:
         "INSERT INTO engine_schema (one, version) VALUES (true, %s) ON CONFLICT (one) DO UPDATE SET version = %s",
         (version, version),
     )
+
+
+def signs_query(queues: Sequence[str], conditions: Sequence[LiteralString]) -> sql.Composed:
+    """One row: whether jobs of some queues wait, then whether each of the conditions is true."""
+    jobs = sql.SQL(
+        "EXISTS (SELECT FROM dbos.workflow_status WHERE status = 'ENQUEUED' AND queue_name = ANY({}::text[]))"
+    ).format(list(queues))
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join([jobs, *map(sql.SQL, conditions)]))

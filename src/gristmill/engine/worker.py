@@ -43,12 +43,15 @@ from gristmill.engine.jobs import (
     register_queue,
     sqlalchemy_url,
 )
+from gristmill.engine.lookout import Lookout, spare
 
 log = get_log("engine")
 
 SWEEP_S = 2.0
 SWEEP_LOCK = 7_241_002
 DBOS_POOL = 6
+NOTIFY_S = 1.0
+"""Turns of the engine's sender of notifications, which nobody here listens to."""
 FORGET_EVERY_S = 300.0
 FORGET_AFTER = timedelta(days=1)
 FORGET_JOBS_MAX = 5000
@@ -130,6 +133,7 @@ class Worker:
         self._halt = threading.Event()
         self._threads: list[threading.Thread] = []
         self._dbos: Any = None
+        self._lookout = Lookout(database.url, [*map(queue_name, queues)], only_jobs=SHARED_QUEUE not in queues)
         self._jobs = 0
         self._forget_due = 0.0
         self._jobs_changed = threading.Condition()
@@ -141,6 +145,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._spawn(self._run_loop, "worker-loop")
         self._spawn(self._beat, "worker-heartbeat")
+        self._spawn(lambda: self._lookout.run(self._halt), "worker-lookout")
         self._launch()
         if SHARED_QUEUE in self._queues:
             for function in _residents:
@@ -197,6 +202,7 @@ class Worker:
                 "console_log_level": "ERROR",
                 "run_migrations": False,
                 "max_executor_threads": JOBS_PER_WORKER + 8,
+                "notification_coalesce_sec": NOTIFY_S,
             }
         )
 
@@ -206,13 +212,14 @@ class Worker:
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(run)
         DBOS.listen_queues([queue_name(queue) for queue in self._queues])
         DBOS.launch()
+        spare(engine._sys_db, self._lookout)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 - no setting does it
         self._dbos = engine
 
     def _run_job(self, name: str, payload: dict[str, Any]) -> None:
         """The one DBOS workflow: run the job's coroutine on the worker's loop, wait for its end in this thread."""
         if self._stopping is None:
             raise RuntimeError("the worker has not started")
-        context = JobContext(self.id, self._database, self._settings, self._stopping)
+        context = JobContext(self.id, self._database, self._settings, self._stopping, self._lookout)
         self._count_jobs(1)
         try:
             asyncio.run_coroutine_threadsafe(function_of(name)(context, payload), self._loop).result()
@@ -220,7 +227,7 @@ class Worker:
             self._count_jobs(-1)
 
     async def _reside(self, function: Resident, stopping: asyncio.Event) -> None:
-        context = JobContext(self.id, self._database, self._settings, stopping)
+        context = JobContext(self.id, self._database, self._settings, stopping, self._lookout)
         try:
             while not stopping.is_set():
                 try:

@@ -17,6 +17,11 @@ from gristmill.base.db import Tx
 from gristmill.events.model import Attempt, Delivery, DeliveryStatus, Event, Form
 
 WAKES_MAX = 5000
+WAITING: LiteralString = (
+    "(SELECT id FROM receiver_wake ORDER BY id LIMIT 1) IS NOT NULL"  # by its index: the table is full of dead lines
+    " OR EXISTS (SELECT FROM receiver WHERE due_at <= now() AND worker_id IS NULL AND status = 'active')"
+)
+"""While there may be something to send."""
 
 _DELIVERY: LiteralString = (
     "d.event_id, e.kind, e.subject, d.status, d.attempts,"

@@ -39,8 +39,9 @@ log = get_log("events")
 
 LOOK_S = 0.1
 """How often a dispatcher looks for lanes that are due."""
-IDLE_S, IDLE_LOOK_S = 10.0, 0.25
-"""When nothing was due for so long, it looks less often."""
+IDLE_S, IDLE_LOOK_S = 10.0, 0.2
+"""When nothing was due for so long, it looks less often, and only if the lookout has seen something."""
+SIGN = "deliveries"
 LANES_MAX = 500
 """Lanes of one worker at a time."""
 FAILING_MAX = 400
@@ -60,6 +61,8 @@ DRAIN_S = 5.0
 """A draining worker waits this long for answers; what is unanswered then is sent again by another one."""
 SECRET_S_MAX = 300.0
 SECRETS_MAX = 2000
+
+engine.watch(SIGN, delivery_store.WAITING)
 
 T = TypeVar("T")
 _transactions = ThreadPoolExecutor(max_workers=2, thread_name_prefix="dispatch")
@@ -112,14 +115,17 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reconcile_at = 0.0
         self._busy_at = 0.0
+        self._looked_at = 0.0
 
     async def run(self) -> None:
         """Claim and send until the worker drains; then finish what is under way and save it."""
         saving = asyncio.ensure_future(self._save_reports())
         try:
             while not self._context.stopping.is_set():
-                await self._look()
                 idle = time.monotonic() - self._busy_at > IDLE_S
+                if not idle or self._context.is_due(SIGN, self._looked_at):
+                    self._looked_at = time.monotonic()
+                    await self._look()
                 await self._pause(IDLE_LOOK_S if idle else LOOK_S)
         finally:
             for held in self._held.values():
