@@ -203,14 +203,17 @@ def test_page_and_script_say_the_same(session: str, chrome: Chrome) -> None:
     rates = [None, 0.01, 0.5, 1, 9.94, 10, 1234.4]
     shares = [[0, 0], [9_999, 10_000], [1, 3], [5, 5], [7, 1_000_000]]
     bars = [[0, 0], [1, 0], [1_000_000, 1], [1, 1, 1], [5, 0, 2, 1_000]]
+    row_micro = [0, 18_000, 12_500, 1, 2_000_000, 1_234_567_890]
     wanted = [
         [formats.money(n) for n in micro],
+        [formats.row_money(n) for n in row_micro],
         [formats.duration(n) for n in seconds],
         [formats.rate(n) for n in rates],
         [formats.percent(*n) for n in shares],
         [words.widths(n) for n in bars],
     ]
     script = f"""import({json.dumps(ASSETS.url("format.js"))}).then((f) => [
-      {json.dumps(micro)}.map(f.money), {json.dumps(seconds)}.map(f.duration), {json.dumps(rates)}.map(f.rate),
+      {json.dumps(micro)}.map(f.money), {json.dumps(row_micro)}.map(f.rowMoney),
+      {json.dumps(seconds)}.map(f.duration), {json.dumps(rates)}.map(f.rate),
       {json.dumps(shares)}.map((n) => f.percent(...n)), {json.dumps(bars)}.map(f.widths)])"""
     assert chrome.evaluate(script) == wanted

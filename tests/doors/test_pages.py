@@ -388,6 +388,12 @@ def test_values_as_they_read() -> None:
     assert '<span class="j-key">&#34;a&#34;</span>' in formats.pretty({"a": "<b>"})
     assert "<b>" not in formats.pretty({"<b>": ['\\"<b>', 1, None]})
     assert formats.short({"a": None, "b": "", "c": {"d": 1}, "e": "x" * 99})[0] == ("c", '{"d": 1}')
+    uuid = "e0444512-54a6-4a44-b5bb-0f9b88326454"
+    row = {"id": uuid, "name": "Aether", "city": "Northgate"}
+    assert formats.telling(row, ["city"]) == [("city", "Northgate"), ("name", "Aether")]
+    assert formats.telling({"id": uuid}) == [("id", uuid)], "where there is nothing else"
+    assert [formats.needer(name) for name in ("connector:7", f"batch:{uuid}", "agent")] == [
+        "connector 7", "batch e0444512-54a6\u2026", "agent"]  # fmt: skip
 
 
 def test_parts_of_a_bar_fill_it_and_nothing_vanishes() -> None:

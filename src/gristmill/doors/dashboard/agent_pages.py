@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from gristmill import agents
+from gristmill.base import jsons
+from gristmill.base.errors import Error, Invalid
 from gristmill.base.http import Id, PageNumber
 from gristmill.doors.dashboard import agent_batch, agent_connectors, agent_settings, dataset_pages
 from gristmill.doors.dashboard.agent_tabs import TABS, Tab, show_tab
-from gristmill.doors.dashboard.door import PageRoute, open_visit
+from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -26,21 +28,56 @@ TABS.update(
     settings=Tab("settings", "Settings", agent_settings.values),
 )
 FIRST = "batch"
+REFUSALS = frozenset({"invalid", "conflict", "egress_refused"})
+"""What a person can mend in the form."""
+FormText = Annotated[str, Form(max_length=200)]
+ConfigText = Annotated[str, Form(max_length=20_000)]
 
 
 @router.get("/dashboard/agents")
 def list_agents(request: Request, page: PageNumber = 1) -> Response:
     """All agents in order of name."""
     with open_visit(request) as visit:
-        found = agents.list_agents(visit.tx, visit.organization_id, only_id=None, page=page, per_page=PER_PAGE)
-        shell = visit.shell("agents", "/dashboard/agents")
+        return _agents_page(visit, page)
+
+
+def _agents_page(visit: Visit, page: int, *, problem: Error | None = None, slug: str = "", given: str = "") -> Response:
+    found = agents.list_agents(visit.tx, visit.organization_id, only_id=None, page=page, per_page=PER_PAGE)
     return html(
         "agents.html",
-        shell=shell,
+        http_status=problem.status if problem else 200,
+        shell=visit.shell("agents", "/dashboard/agents"),
         page=found,
         templates=agents.templates(),
-        base_url=str(request.base_url).rstrip("/"),
+        problem=problem.message if problem else "",
+        slug=slug,
+        given=given,
     )
+
+
+@router.post("/dashboard/agents")
+def deploy(request: Request, csrf: FormText = "", slug: FormText = "", config: ConfigText = "") -> Response:
+    """An agent from a template; then its page. What is refused is told, and what was typed stays."""
+    try:
+        with open_visit(request, csrf) as visit:
+            made = agents.deploy(visit.tx, visit.organization_id, slug, name=None, config=_config_of(config))
+    except Error as problem:
+        if problem.code not in REFUSALS:
+            raise
+        with open_visit(request, csrf) as visit:
+            return _agents_page(visit, 1, problem=problem, slug=slug, given=config)
+    return RedirectResponse(f"/dashboard/agents/{made.id}", status_code=303)
+
+
+def _config_of(text: str) -> dict[str, Any]:
+    """A form's JSON. Raises `Invalid`."""
+    try:
+        found = jsons.loads(text.encode()) if text.strip() else {}
+    except ValueError as error:
+        raise Invalid(f"The config is no JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise Invalid("The config must be a JSON object.")
+    return found
 
 
 @router.get("/dashboard/agents/{agent_id}")

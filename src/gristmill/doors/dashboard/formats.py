@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,9 +17,13 @@ SHORT_CHARS = 60
 JSON_CHARS_MAX = 100_000
 """Longer JSON is cut on the page; the export has all of it."""
 COLOURED_CHARS_MAX = 40_000
+ID_CHARS = 13
+"""Of a long id."""
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _CENT = MICRO // 100
 _KIB = 1024
+_ID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 _TOKEN = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*")(?=\s*:)|(?P<text>"(?:[^"\\]|\\.)*")'
     r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<word>\b(?:true|false|null)\b)"
@@ -144,6 +148,27 @@ def short(row: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         if len(found) == SHORT_FIELDS:
             break
     return found
+
+
+def telling(row: Mapping[str, Any] | None, first: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """The fields of a row that tell people most, in short: those of `first`, and no ids where there is more."""
+    fields = row or {}
+    names = [*dict.fromkeys(name for name in first if name in fields), *fields]
+    ordered = {name: fields[name] for name in names}
+    return short({name: value for name, value in ordered.items() if not _is_id(value)}) or short(ordered)
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a value is a UUID or a hash, which nobody recognizes a row by."""
+    return isinstance(value, str) and _ID.fullmatch(value.strip()) is not None
+
+
+def needer(name: str) -> str:
+    """`connector:7` -> `connector 7`; of a UUID the first characters, which are its time to the millisecond."""
+    kind, _, rest = name.partition(":")
+    if not rest:
+        return name
+    return f"{kind} {rest if len(rest) <= ID_CHARS else rest[:ID_CHARS] + ELLIPSIS}"
 
 
 def ticks(text: str) -> Markup:

@@ -39,6 +39,8 @@ def _environment() -> Environment:
         plain=formats.plain,
         cut=formats.cut,
         short=formats.short,
+        telling=formats.telling,
+        needer=formats.needer,
         pretty=formats.pretty,
         ticks=formats.ticks,
         title_of=words.title_of,

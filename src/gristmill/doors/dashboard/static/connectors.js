@@ -1,5 +1,5 @@
 // Connectors of an agent: where files come from and results go to; tests rung by rung, syncs with their manifests.
-import { api, banner, make } from "./enrich.js";
+import { api, banner, make, ticks } from "./enrich.js";
 import { ago, whole } from "./format.js";
 
 const root = document.getElementById("connectors");
@@ -10,6 +10,7 @@ const POLL_MS = 2000;
 const SHOWN_LINES = 200;
 const PENDING_SHOWN = 5;
 const SECRET = "secret.";
+const CELL = { role: "cell" };
 const NUMBERS = new Set(["New", "Unchanged", "Refused", "Moved", "Size", "Rows", "Rejected"]);
 const LIVE = new Set(["QUEUED", "RUNNING"]);
 const TONES = { ACTIVE: "ok", PAUSED: "warn", QUEUED: "mute", RUNNING: "info", HELD: "warn", COMPLETED: "ok", FAILED: "bad", DEAD: "bad", REJECTED: "mute" };
@@ -54,7 +55,7 @@ function line(item) {
   const acts = make("span.inline", {},
     button("Test", "", `Test ${name}`, () => tryOne(item, false)),
     source ? button("Sync now", "", `Pull ${name}`, async () => { await api(`${here}/${item.id}/pull`, { method: "POST", json: {} }); await history(item); })
-      : button("Write probe", "", `Write probe of ${name}`, () => tryOne(item, true)),
+      : button("Test by writing", "", `Test ${name} by writing something and deleting it`, () => tryOne(item, true)),
     button("History", "", `Syncs of ${name}`, () => history(item)),
     item.status === "ACTIVE" ? button("Pause", "", `Pause ${name}`, () => change(item, { status: "PAUSED" }))
       : button("Activate", "", `Activate ${name}`, () => change(item, { status: "ACTIVE" })),
@@ -63,12 +64,12 @@ function line(item) {
       await fetchDelete(item);
       await load();
     }));
-  return make("tr", {},
-    make("td.name", {}, name, make("p.note", {}, `${item.type} · ${target(item)}`), secret ? make("p.note", {}, secret) : null, item.statusReason ? make("p.field-error", {}, item.statusReason) : null),
-    make("td", {}, word(item.status)),
-    make("td.wide.dim", {}, item.scheduleCron ? make("code", {}, item.scheduleCron) : source ? "the agent's" : "–", item.nextRunAt ? make("p.note", {}, `next ${new Date(item.nextRunAt).toLocaleString()}`) : null),
-    make("td.dim", {}, when(item.lastSyncedAt)),
-    make("td.num", {}, acts));
+  return make("tr", { role: "row" },
+    make("td.name", CELL, name, make("p.note", {}, `${item.type} · ${target(item)}`), secret ? make("p.note", {}, secret) : null, item.statusReason ? make("p.field-error", {}, item.statusReason) : null),
+    make("td", CELL, word(item.status)),
+    make("td.wide.dim", CELL, item.scheduleCron ? make("code", {}, item.scheduleCron) : source ? "the agent's" : "–", item.nextRunAt ? make("p.note", {}, `next ${new Date(item.nextRunAt).toLocaleString()}`) : null),
+    make("td.dim", CELL, when(item.lastSyncedAt)),
+    make("td.num.acts", CELL, acts));
 }
 
 async function fetchDelete(item) {
@@ -81,9 +82,13 @@ async function change(item, json) {
   await load();
 }
 
-function table(heads, lines, label) {
-  const cells = heads.map((text) => make(NUMBERS.has(text) ? "th.num" : "th", { scope: "col" }, text || make("span.sr-only", {}, "Actions")));
-  return make("div.scroll", { tabindex: "0", role: "group", "aria-label": label }, make("table.table", {}, make("thead", {}, make("tr", {}, ...cells)), make("tbody", {}, ...lines)));
+/** A table; with `stack` one whose rows take a few lines on a narrow screen, so that its cells need their roles. */
+function table(heads, lines, label, stack = false) {
+  const role = (name) => (stack ? { role: name } : {});
+  const cells = heads.map((text) => make(NUMBERS.has(text) ? "th.num" : "th", { scope: "col", ...role("columnheader") }, text || make("span.sr-only", {}, "Actions")));
+  const head = make("thead", role("rowgroup"), make("tr", role("row"), ...cells));
+  const grid = make(stack ? "table.table.table--stack.table--facts" : "table.table", role("table"), head, make("tbody", role("rowgroup"), ...lines));
+  return make("div.scroll", { tabindex: "0", role: "group", "aria-label": label }, grid);
 }
 
 async function load() {
@@ -91,7 +96,7 @@ async function load() {
   for (const box of document.querySelectorAll("[data-role]")) {
     const mine = data.filter((item) => item.role === box.dataset.role);
     const empty = box.dataset.role === "INVENTORY_SOURCE" ? "Files dropped in S3 or offered over HTTPS are pulled on a schedule." : "Results go to a bucket or an endpoint of yours.";
-    const head = table(["Connector", "State", "Schedule", "Last sync", ""], mine.map(line), box.dataset.role);
+    const head = table(["Connector", "State", "Schedule", "Last sync", ""], mine.map(line), box.dataset.role === "INVENTORY_SOURCE" ? "Inbound connectors" : "Outbound connectors", true);
     for (const cell of head.querySelectorAll("th:nth-child(3)")) cell.className = "wide";
     box.replaceChildren(mine.length ? head : make("div.empty", {}, make("strong", {}, "None yet"), make("p", {}, empty)));
   }
@@ -114,7 +119,7 @@ async function tryOne(item, writeProbe) {
   const found = await api(`${here}/${item.id}/test`, { method: "POST", json: { writeProbe } });
   const rungs = found.rungs.map((rung) => make("li", {},
     make("p", {}, make(`span.badge.badge--${rung.ok ? (rung.warning ? "warn" : "ok") : "bad"}`, {}, rung.ok ? (rung.warning ? "Look" : "Passed") : "Broke"), " ", make("strong", {}, rung.name), " ", make("span.note", {}, `${whole(rung.durationMs)} ms`)),
-    make("p", {}, rung.detail), rung.remoteError ? make("pre.json", { tabindex: "0", "aria-label": "What the other side said" }, rung.remoteError) : null, rung.fix ? make("p.note", {}, rung.fix) : null));
+    make("p", {}, rung.detail), rung.remoteError ? make("pre.json", { tabindex: "0", "aria-label": "What the other side said" }, rung.remoteError) : null, rung.fix ? make("p.note", {}, ...ticks(rung.fix)) : null));
   const policy = found.policy ? [make("details.attempt", {}, make("summary", {}, "The least rights that it needs"), make("pre.json", { tabindex: "0", "aria-label": "Policy" }, JSON.stringify(found.policy, null, 2)))] : [];
   detail(`Test of ${item.name}: ${found.ok ? "passed" : "failed"}`, make("p.card-body.note", {}, writeProbe ? "A probe was written." : "No data was moved."), make("ol.hits", {}, ...rungs), ...policy);
   await load();
@@ -151,14 +156,33 @@ async function manifest(item, sync) {
 
 function control(name, label, schema, required) {
   const id = `new-${name}`;
+  const choices = (schema.anyOf ?? []).find((item) => item.enum)?.enum;
   let box;
-  if (schema.enum) box = make("select", { id, name }, ...schema.enum.map((value) => make("option", { value: String(value) }, String(value))));
+  if (choices) box = make("select", { id, name }, make("option", { value: "" }, "none"), ...choices.map((value) => make("option", { value: String(value) }, String(value))));
+  else if (schema.enum) box = make("select", { id, name }, ...schema.enum.map((value) => make("option", { value: String(value) }, String(value))));
   else if (schema.type === "boolean") box = make("select", { id, name }, make("option", { value: "" }, "no"), make("option", { value: "true" }, "yes"));
-  else box = make("input", { id, name, type: name.startsWith(SECRET) ? "password" : "text", autocomplete: "off", required, placeholder: schema.default === undefined || schema.default === null ? "" : String(schema.default) });
-  return make("div.field", {}, make("label", { for: id }, label), box, schema.description ? make("p.note", {}, schema.description) : null);
+  else box = make("input", { id, name, type: name.startsWith(SECRET) ? "password" : "text", autocomplete: "off", required, placeholder: String(schema.default ?? schema.examples?.[0] ?? "") });
+  return make("div.field", {}, make("label", { for: id }, label), box, schema.description ? make("p.note", {}, ...ticks(schema.description)) : null);
 }
 
 const simple = (schema) => schema.enum || ["string", "boolean", "integer"].includes(schema.type) || (schema.anyOf ?? []).some((item) => item.type === "string");
+
+/** Of the secret's values only those are asked for that the chosen scheme uses. */
+function fitSecrets(form, texts) {
+  const scheme = form.elements.namedItem("config.authScheme");
+  if (!scheme) return;
+  const known = [...scheme.options].map((option) => option.value).filter(Boolean);
+  const show = () => {
+    for (const [name, text] of Object.entries(texts)) {
+      const box = form.elements.namedItem(SECRET + name);
+      const field = box.closest(".field");
+      field.hidden = !known.some((item) => item === scheme.value && text.startsWith(`For ${item}`));
+      if (field.hidden) box.value = "";
+    }
+  };
+  scheme.addEventListener("change", show);
+  show();
+}
 
 function drawForm(types, type, role) {
   const chosen = types.find((item) => item.type === type);
@@ -178,6 +202,7 @@ function drawForm(types, type, role) {
     make("div.row", {}, ...Object.entries(chosen.secretValues).map(([name, text]) => control(SECRET + name, name, { description: text }, false))),
     role === "INVENTORY_SOURCE" ? make("div.row", {}, control("scheduleCron", "Schedule", { description: "Five cron fields, such as 0 6 * * *; the agent's unless set." }, false), control("timezone", "Time zone", { default: "UTC" }, false)) : "",
     make("div.actions", {}, make("button.btn.btn--primary", { type: "submit" }, "Save connector")));
+  fitSecrets(place("add"), chosen.secretValues);
   place("add").onsubmit = (event) => {
     event.preventDefault();
     void add(new FormData(event.currentTarget));
@@ -199,6 +224,7 @@ async function add(data) {
     const made = await api(here, { method: "POST", json: body });
     place("said").textContent = `${made.name} is saved.`;
     place("add").reset();
+    place("add").elements.namedItem("config.authScheme")?.dispatchEvent(new Event("change"));
     await load();
   } catch (error) {
     told(error);

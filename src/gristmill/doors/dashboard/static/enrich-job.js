@@ -1,7 +1,7 @@
 // One job: the mapping before the start, counts while it runs, the leads by their titles. Counts only: neither this
 // script nor the calls it makes show a contact's name, phone or e-mail.
 import { Refused, api, badge, banner, keepToken, loggedIn, make, tokenOf } from "./enrich.js";
-import { duration, percent, rate, whole } from "./format.js";
+import { duration, money, percent, rate, rowMoney, whole } from "./format.js";
 import { mappingTable } from "./enrich-mapping.js";
 
 const POLL_MS = 1500;
@@ -16,7 +16,11 @@ let paged = false;
 /** @type {EventSource | null} */
 let watched = null;
 
-const usd = (text) => `$${Number(text).toFixed(2)}`;
+/** A decimal text as whole micro-dollars. @param {string} text */
+const micro = (text) => Math.round(Number(text) * 1e6);
+const usd = (text) => money(micro(text));
+const rowUsd = (text) => rowMoney(micro(text));
+const DATASETS = /\bdatasets\b/;
 const call = (path = "", options = {}) => api(here + path, { token, ...options });
 
 /** @param {string} text @param {string} kind @param {() => Promise<void>} work */
@@ -86,10 +90,16 @@ function progress(job, preview) {
   const head = make("p.progress-line", {}, badge(job.status), make("strong", {}, `${whole(done(job))} of ${whole(job.row_count)} rows`), make("span.note", {}, percent(done(job), job.row_count)));
   const stats = make("dl.stats", {},
     stat("Matched", whole(preview.matched)), stat("People", whole(preview.people)), stat("Phones", whole(preview.phones)),
-    stat("E-mails", whole(preview.emails)), stat("Spent", usd(job.spent_usd), `at most ${usd(job.price_usd)} a match`),
+    stat("E-mails", whole(preview.emails)), stat("Spent", usd(job.spent_usd), Number(job.price_usd) ? `at most ${rowUsd(job.price_usd)} a match` : "free"),
     stat("Rate", rate(job.rate_per_s), job.eta_s === null ? "" : `${duration(job.eta_s)} left`));
   place("progress").replaceChildren(make("div.progress", {}, head, bar), stats);
   place("progress").hidden = job.status === "uploaded";
+}
+
+/** What a person should know, with a way to do something about it. */
+function warning(job, text) {
+  if (!DATASETS.test(text)) return banner("warn", text);
+  return banner("warn", text, make("p", {}, make("a.btn", { href: `/dashboard/agents/${job.agent_id}?tab=datasets` }, "Add a dataset")));
 }
 
 function banners(job, quote) {
@@ -105,7 +115,9 @@ function banners(job, quote) {
     found.push(banner("warn", `The balance needs ${usd(quote.min_balance_usd)}; ${usd(quote.missing_usd)} are missing.`, make("p", {}, make("a.btn.btn--primary", { href: `/connect?action=topup&return=/batch/${id}` }, "Top up"))));
   }
   if (job.status === "uploaded" && loggedIn) {
-    found.push(...quote.warnings.map((text) => banner("warn", text, make("p", {}, make("a.btn", { href: `/dashboard/agents/${job.agent_id}?tab=datasets` }, "Add a dataset")))));
+    found.push(...quote.warnings.map((text) => warning(job, text)));
+  } else if (job.status === "completed" && loggedIn && job.empty && !job.succeeded) {
+    found.push(banner("warn", "No lead matched, and nothing was charged", make("p", {}, "A lead's steps below show who was asked and what was answered.")), ...quote.warnings.filter((text) => DATASETS.test(text)).map((text) => warning(job, text)));
   }
   place("banners").replaceChildren(...found);
 }
@@ -133,7 +145,7 @@ async function rows(cursor = "") {
   const line = (row) => make("tr", {},
     make("td.num.dim", {}, whole(row.row_number)),
     make("td.name.clip", {}, make("a", { href: `#row-${row.row_number}`, click: (event) => { event.preventDefault(); watch(row); } }, row.chat_title || `Lead ${row.row_number}`)),
-    make("td", {}, badge(row.status)), make("td.num", {}, Number(row.spent_usd) ? usd(row.spent_usd) : "–"), make("td.clip.dim", {}, row.error ?? (row.duplicate_of ? `same as row ${row.duplicate_of}` : "")));
+    make("td", {}, badge(row.status)), make("td.num", {}, Number(row.spent_usd) ? rowUsd(row.spent_usd) : "–"), make("td.clip.dim", {}, row.error ?? (row.duplicate_of ? `same as row ${row.duplicate_of}` : "")));
   const heads = ["#", "Lead", "State", "Cost", "Note"].map((text) => make(text === "#" || text === "Cost" ? "th.num" : "th", { scope: "col" }, text));
   const table = make("table.table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...page.data.map(line)));
   const parts = [make("div.card-head", {}, make("h2", { id: "rows-title" }, "Leads")), make("div.scroll", { tabindex: "0", role: "group", "aria-label": "Leads" }, table)];
@@ -180,7 +192,7 @@ function watch(row) {
   watched.addEventListener("trace", (event) => {
     const found = JSON.parse(event.data);
     list.replaceChildren(...found.steps.map(step));
-    note.textContent = `charged ${usd(found.receipt.charged_usd)}, ${whole(found.receipt.provider_calls)} calls, ${whole(found.receipt.cache_hits)} remembered`;
+    note.textContent = `charged ${rowUsd(found.receipt.charged_usd)}, ${whole(found.receipt.provider_calls)} calls, ${whole(found.receipt.cache_hits)} remembered`;
   });
   for (const name of ["done", "error"]) watched.addEventListener(name, () => watched?.close());
 }
@@ -188,7 +200,7 @@ function watch(row) {
 async function show() {
   const [job, preview, quote] = await Promise.all([call(), call("/preview"), call("/quote")]);
   for (const node of document.querySelectorAll("[data-name]")) node.textContent = job.file_name;
-  place("facts").replaceChildren(make("span", {}, `${whole(job.file_row_count)} rows in the file`), make("span", {}, `${whole(job.row_count)} to run`), make("span", {}, `${whole(job.skipped)} skipped`), make("span", {}, `${whole(job.duplicate)} duplicates`));
+  place("facts").replaceChildren(make("span", {}, `${whole(job.file_row_count)} rows in the file`), make("span", {}, `${whole(job.row_count)} to run`), make("span", {}, `${whole(job.skipped)} skipped`), make("span", {}, `${whole(job.duplicate)} ${job.duplicate === 1 ? "duplicate" : "duplicates"}`));
   actions(job);
   progress(job, preview);
   if (state !== job.status) {

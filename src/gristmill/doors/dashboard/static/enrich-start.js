@@ -1,6 +1,6 @@
 // Choosing a lead file: a first look at its lines in the browser, then the upload; and the files so far.
 import { Refused, api, badge, banner, keepToken, loggedIn, make } from "./enrich.js";
-import { whole } from "./format.js";
+import { money, whole } from "./format.js";
 
 const LOOK_BYTES = 65_536;
 const LOOK_LINES = 10;
@@ -80,7 +80,7 @@ function line(job) {
     make("td", {}, badge(job.status)),
     make("td.num", {}, `${whole(done)} of ${whole(job.row_count)}`),
     make("td.num", {}, whole(job.succeeded)),
-    make("td.num", {}, `$${job.spent_usd.slice(0, -4)}`),
+    make("td.num", {}, money(job.spent_micro_usd)),
   );
 }
 

@@ -64,9 +64,15 @@ export function make(name, attributes = {}, ...children) {
   return node;
 }
 
+/** Text in which `this` is code. @param {string} text */
+export function ticks(text) {
+  const parts = text.split("`");
+  return parts.length % 2 ? parts.map((part, at) => (at % 2 ? make("code", {}, part) : part)) : [text];
+}
+
 /** @param {string} tone @param {string} title @param {...(Node | string)} rest */
 export function banner(tone, title, ...rest) {
-  const text = make("div", {}, make("p", {}, make("strong", {}, title)), ...rest);
+  const text = make("div", {}, make("p", {}, make("strong", {}, ...ticks(title))), ...rest);
   return make(`div.banner.banner--${tone}`, tone === "bad" ? { role: "alert" } : {}, text);
 }
 

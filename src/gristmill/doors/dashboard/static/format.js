@@ -14,6 +14,12 @@ export function money(micro) {
   return `${micro < 0 ? "-" : ""}$${whole(Math.floor(cents / 100))}.${rest}`;
 }
 
+/** Dollars of one row: three decimal places, and more where there is more. @param {number} micro */
+export function rowMoney(micro) {
+  const places = String(micro % 1000000).padStart(6, "0");
+  return `$${whole(Math.floor(micro / 1000000))}.${places.slice(0, 3)}${places.slice(3).replace(/0+$/, "")}`;
+}
+
 /** One decimal place, cut. @param {number} part @param {number} total */
 export function percent(part, total) {
   if (total === 0) return "0.0 %";
