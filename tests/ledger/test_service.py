@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import fund, make_organization
+from conftest import Caller, fund, make_organization
 from gristmill import ledger
 from gristmill.base.db import Database
 from gristmill.base.errors import Conflict
@@ -21,6 +21,13 @@ from gristmill.ledger import store
 def whole(database: Database, organization: int) -> ledger.Balance:
     with database.tx(organization) as tx:
         return ledger.balance(tx, organization)
+
+
+@pytest.mark.parametrize("amount", ["0", "0.000000", 0, True, "-1", "0.0000001", "1e30", None, [], {}])
+def test_a_top_up_must_add_something(amount: object, owner: Caller) -> None:
+    answer = owner.post("/api/v1/billing/topups", {"amount_usd": amount, "key": "x"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"].split(".")[0]) == (422, "amount_usd")
+    assert owner.get("/api/v1/billing/ledger").json()["data"] == []
 
 
 def test_a_top_up_counts_once_per_key(database: Database, organization: int) -> None:

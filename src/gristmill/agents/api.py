@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints
 
 from gristmill.agents import service
 from gristmill.agents.model import (
@@ -48,7 +48,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[
     str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_filled)
 ]
-Money = str | int | float
+Money = str | StrictInt | StrictFloat  # `true` is no dollar
 
 
 class InputFieldBody(BaseModel):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, TypeAdapter
 
 from gristmill import identity
 from gristmill.base.errors import FieldError, Invalid
@@ -39,7 +39,9 @@ class TopUp(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    amount_usd: str | float | int = Field(description="Dollars, at most six decimal places.", examples=["25.00"])
+    amount_usd: str | StrictFloat | StrictInt = Field(
+        description="Dollars, at most six decimal places.", examples=["25.00"]
+    )
     method: Literal["credit", "x402"] = Field(
         "credit", description="`credit` by an administrator, or a payment through x402 by anybody with a key."
     )

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from gristmill.base.db import Database, Tx
-from gristmill.base.errors import Conflict, Malformed
+from gristmill.base.errors import Conflict, FieldError, Invalid, Malformed
 from gristmill.base.money import usd
 from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
 from gristmill.ledger import store
@@ -57,7 +57,12 @@ def lock_available(tx: Tx, organization_id: int) -> int:
 
 
 def top_up(tx: Tx, organization_id: int, amount_micro_usd: int, *, key: str, note: str = "") -> Balance:
-    """Add money once per key: the same key again changes nothing; with another amount it is a `Conflict`."""
+    """Add money once per key: the same key again changes nothing; with another amount it is a `Conflict`.
+
+    Raises `Invalid` for no money at all.
+    """
+    if amount_micro_usd <= 0:
+        raise Invalid("A top-up must add something.", errors=(FieldError("amount_usd", "must be more than 0"),))
     store.claim_available(tx, organization_id)
     if store.insert_entry(
         tx,

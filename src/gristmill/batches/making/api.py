@@ -13,7 +13,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
 from gristmill import agents, inventory, sources
 from gristmill.agents import Agent
@@ -52,7 +52,7 @@ class Options(BaseModel):
     row_limit: int | None = Field(
         None, ge=1, le=INT32_MAX, description="Rows beyond it are kept as skipped and not run."
     )
-    budget_usd: str | float | int | None = Field(
+    budget_usd: str | StrictFloat | StrictInt | None = Field(
         None, description="The batch pauses before it would spend more.", examples=["20.00"]
     )
     max_failures: int | None = Field(
