@@ -14,8 +14,12 @@ import pytest
 
 from conftest import Caller, MakeCaller, fund, make_agent, serve, wait_for
 from enrich.conftest import BASE, LEADS, add_dataset, await_job, job, lead_agent, upload
+from gristmill import engine
 from gristmill.base.config import Settings, settings
 from gristmill.base.db import Database
+from gristmill.datasets import Scope, files
+from gristmill.datasets import service as datasets_service
+from gristmill.datasets.model import Draft, TemplateOptions
 from gristmill.enrich import expire, service
 from gristmill.enrich.model import contact_id_of, lead_of
 from lead_vendor import Vendor, record
@@ -263,6 +267,25 @@ def test_an_agent_with_nobody_to_ask_is_told_before_the_start(
     add_dataset(owner, agent, LEADS, "{{.company}}, {{.city}}")
     assert owner.get(f"{BASE}/{waiting['id']}/quote").json()["warnings"] == []
     assert upload(anyone)["quote"]["warnings"] == [], "who will enrich it is not known yet"
+
+
+def test_a_start_waits_until_the_datasets_can_be_searched(database: Database, owner: Caller) -> None:
+    """Started a moment too soon, a job would end with nothing found and nobody would know why."""
+    current, agent = settings(), lead_agent(database, owner.organization_id).id
+    scope = Scope(owner.organization_id, agent)
+    sent = files.keep(current, scope.organization_id, agent, "registry.csv", "csv", io.BytesIO(LEADS))
+    embedder = datasets_service.default_embedder(current)
+    draft = Draft("Registry", "csv", "{{.company}}", TemplateOptions(), None, embedder)
+    with database.tx(scope.organization_id) as tx:
+        datasets_service.keep_file(tx, scope, sent)
+        datasets_service.create(tx, scope, draft, sent, queue=engine.LOCAL_QUEUE)  # no worker looks there
+    fund(database, owner.organization_id, 20_000_000)
+    made = upload(owner, agent=agent)
+    answer = owner.post(f"{BASE}/{made['id']}/start")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "`Registry`. No lead would match yet. Start again" in answer.json()["detail"]
+    assert not upload(owner, agent=agent, auto_start="true")["started"]
+    assert owner.get(f"{BASE}/{made['id']}").json()["status"] == "uploaded"
 
 
 # Without a key

@@ -200,7 +200,8 @@ def create(
     if not anonymous:
         told = readiness.warnings_of(tx, organization_id, agent.id, prepared.columns)
         quote = replace(quote, warnings=told)
-    started = wishes.auto_start and not anonymous and quote.missing_micro_usd == 0
+    may_start = not anonymous and quote.missing_micro_usd == 0
+    started = wishes.auto_start and may_start and not readiness.unread(tx, organization_id, agent.id)
     if started:
         batch = batches.resume(tx, organization_id, batch.id, gated=False)
     shown = leads.view(prepared.columns)
@@ -281,13 +282,16 @@ def _by_token(tx: Tx, batch_id: UUID, token: str, *, lock: bool) -> dict[str, An
 def start(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> Job:
     """Let a job run, for the first time or on. A live one is left as it is.
 
-    Raises `BalanceTooLow` when the free balance is under the minimum, `WrongState` for a job that has ended.
+    Raises `BalanceTooLow` when the free balance is under the minimum, `DatasetsPending` while all that could be asked
+    is still being processed, `WrongState` for a job that has ended.
     """
     _job(tx, organization_id, batch_id)
     batch = batches.get(tx, organization_id, batch_id)
     available, needed = ledger.balance(tx, organization_id).available_micro_usd, _minimum(settings)
     if batch.status in {"paused", "failed"} and available < needed:
         raise ledger.BalanceTooLow(available_micro_usd=available, needed_micro_usd=needed)
+    if batch.status in {"paused", "failed"}:
+        readiness.need_somebody_to_ask(tx, organization_id, batch.agent_id)
     batches.resume(tx, organization_id, batch_id, gated=False)
     return get(tx, organization_id, batch_id)
 
