@@ -107,6 +107,10 @@ def test_a_test_tells_what_the_receiver_said(owner: Caller, receiver: Receiver) 
         ({"url": "https://hooks.example.com/", "event_types": []}, "event_types"),
         ({"url": "https://hooks.example.com/", "event_types": ["*"], "headers": {"a b": "c"}}, "config.headers.a b"),
         ({"url": "https://hooks.example.com/", "event_types": ["*"], "headers": {"a": "b\r\nc"}}, "config.headers.a"),
+        (
+            {"url": "https://hooks.example.com/", "event_types": ["*"], "headers": {"Webhook-Id": "1"}},
+            "config.headers.Webhook-Id",
+        ),
         ({"url": "https://hooks.example.com/", "event_types": ["*"], "secret": "mine"}, "secret"),
     ],
 )

@@ -23,6 +23,15 @@ def test_a_secret_is_shown_once_and_stored_as_a_hash(database: Database, owner: 
     assert secret not in str(row)
 
 
+def test_a_refused_call_is_a_use_of_its_key(owner: Caller, organization: int, make_caller: MakeCaller) -> None:
+    made = owner.post("/api/v1/api_keys", {"name": "Prying", "scope": "usage"}).json()
+    other = make_caller(organization)
+    other.client.headers["Authorization"] = f"Bearer {made['secret']}"
+    assert other.get("/api/v1/api_keys").status_code == 403
+    listed = {key["id"]: key["last_used_at"] for key in owner.get("/api/v1/api_keys").json()["data"]}
+    assert listed[made["key"]["id"]] is not None
+
+
 def test_a_revoked_key_stops_working_at_once(owner: Caller, organization: int, make_caller: MakeCaller) -> None:
     made = owner.post("/api/v1/api_keys", {"name": "Short", "scope": "usage"}).json()
     other = make_caller(organization)

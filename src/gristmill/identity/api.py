@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from gristmill.base.db import Tx
-from gristmill.base.errors import Malformed
+from gristmill.base.errors import Error, Malformed
 from gristmill.base.http import UuidId, body_digest, problem_responses, shared
 from gristmill.base.paging import FullList, full_list
 from gristmill.identity import service
@@ -61,10 +61,17 @@ def authenticate(tx: Tx, request: Request) -> Actor:
 @contextmanager
 def open_call(request: Request) -> Generator[Call]:
     """Authenticate and enter the tenant, in one transaction that commits at the end of the block."""
-    with shared(request).database.system() as tx:
-        actor = authenticate(tx, request)
-        tx.enter(actor.organization_id)
-        yield Call(actor, tx)
+    database, actor = shared(request).database, None
+    try:
+        with database.system() as tx:
+            actor = authenticate(tx, request)
+            tx.enter(actor.organization_id)
+            yield Call(actor, tx)
+    except Error:
+        if actor is not None and actor.key_id is not None:  # a refused call is a use of its key all the same
+            with database.system() as tx:
+                service.note_use(tx, actor.key_id)
+        raise
 
 
 def _call(request: Request) -> Generator[Call]:

@@ -131,6 +131,11 @@ def authenticate_key(tx: Tx, secret: str) -> Actor:
     return Actor(row["organization_id"], row["scope"], row["agent_id"], row["id"])
 
 
+def note_use(tx: Tx, key_id: UUID) -> None:
+    """Remember that a key was used just now, for a call whose own transaction was undone (system transaction)."""
+    store.touch_key(tx, key_id)
+
+
 def create_login_link(tx: Tx, organization_id: int) -> str:
     """A one-time token that opens a browser session within fifteen minutes."""
     token = new_secret()

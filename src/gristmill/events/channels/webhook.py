@@ -12,12 +12,20 @@ from gristmill.base.config import Settings
 from gristmill.base.egress import Egress
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.fetch import check_headers
-from gristmill.base.signing import BadKey, shared_bytes, signed_headers
+from gristmill.base.signing import (
+    ID_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    BadKey,
+    shared_bytes,
+    signed_headers,
+)
 from gristmill.events.channels import Tools
 from gristmill.events.model import URL_CHARS_MAX, Message, Sent
 from gristmill.events.posting import post
 
 HEADERS_MAX = 20
+OWN_HEADERS = frozenset({"content-type", "user-agent", ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER})
 
 
 class Config(BaseModel):
@@ -45,6 +53,10 @@ class WebhookChannel:
         """Refuse URLs that the egress guard would refuse, headers that can't be sent, keys that can't sign."""
         Egress.of(settings.egress_allow).check_url(config.url)
         check_headers(config.headers, "config.headers")
+        ours = next((name for name in config.headers if name.lower() in OWN_HEADERS), None)
+        if ours is not None:
+            wrong = FieldError(f"config.headers.{ours}", "is set by Gristmill")
+            raise Invalid(f"The header `{ours}` is set by Gristmill.", errors=(wrong,))
         try:
             shared_bytes(secret["key"])
         except BadKey as error:
