@@ -52,3 +52,12 @@ def test_a_template_is_deployed_without_a_body(owner: Caller) -> None:
     assert (made.json()["name"], made.json()["template"]) == ("Echo (dry run)", "echo")
     assert owner.client.post("/api/v1/agent_templates/echo/deploy").status_code == 409
     assert owner.client.post("/api/v1/agent_templates/nothing/deploy").status_code == 404
+
+
+def test_each_input_field_has_a_name_of_its_own(owner: Caller) -> None:
+    fields = [{"name": "email"}, {"name": "phone"}, {"name": "email"}]
+    made = owner.post(API, {"name": "Twice", **ECHO, "input_fields": fields})
+    assert made.status_code == 422
+    assert made.json()["errors"] == [{"field": "input_fields.2.name", "message": "comes twice"}]
+    agent = owner.post(API, {"name": "Once", **ECHO, "input_fields": fields[:2]}).json()
+    assert owner.client.patch(f"{API}/{agent['id']}", json={"input_fields": fields}).status_code == 422

@@ -10,6 +10,7 @@ import pytest
 
 from conftest import Caller, MakeCaller, make_agent
 from datasets_kit import CSV, Desk, encoded
+from gristmill import vault
 from gristmill.base.db import Database
 
 
@@ -304,7 +305,12 @@ def test_deleting_an_agent_takes_its_datasets_along(desk: Desk, database: Databa
     with database.tx(desk.caller.organization_id) as tx:
         tables = tx.tuples("SELECT id, kind FROM dataset_table WHERE dataset_id = %s", (made["id"],))
     assert len(tables) == 2
+    with database.tx(desk.caller.organization_id) as tx:
+        secret = vault.put(tx, desk.caller.organization_id, name="Model", values={"token": "tok-canary-7713-abcdef"})
+        vault.refer_only(tx, desk.caller.organization_id, [str(secret.id)], f"dataset:{made['id']}")
+    assert desk.caller.delete(f"/api/v1/secrets/{secret.id}").status_code == 409
     assert desk.caller.delete(f"/api/v1/agents/{desk.agent_id}").status_code == 204
+    assert desk.caller.delete(f"/api/v1/secrets/{secret.id}").status_code == 204, "nothing needs it any more"
     with database.system() as tx:
         for table in ("dataset", "dataset_record", "dataset_chunk", "dataset_version", "dataset_segment"):
             column = "id" if table == "dataset" else "dataset_id"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid import UUID
 import psycopg
 from pydantic import BaseModel, ValidationError
 
-from gristmill import events, vault
+from gristmill import datasets, events, vault
 from gristmill.agents import store
 from gristmill.agents.model import (
     RESULT_FIELDS,
@@ -60,6 +61,7 @@ def create(tx: Tx, organization_id: int, values: dict[str, Any], *, local: bool 
     complete = {**DEFAULTS, **values}
     complete["config"] = check_config(complete, organization_id, local=local)
     _check_cron(complete["schedule_cron"])
+    _check_fields(complete["input_fields"])
     read_rules(complete["rules"])
     if store.find_agent_by_name(tx, organization_id, complete["name"]):
         raise Conflict(f"There is an agent named `{complete['name']}` already.")
@@ -84,6 +86,7 @@ def update(tx: Tx, organization_id: int, agent_id: int, changes: dict[str, Any],
         new[name] = {**old[name], **new[name]}
     new["config"] = check_config(new, organization_id, local=local)
     _check_cron(new["schedule_cron"])
+    _check_fields(new["input_fields"])
     read_rules(new["rules"])
     changed = any(new[name] != old[name] for name in RESULT_FIELDS)
     try:
@@ -168,11 +171,12 @@ def list_agents(tx: Tx, organization_id: int, *, only_id: int | None, page: int,
 
 
 def delete(tx: Tx, organization_id: int, agent_id: int) -> None:
-    """Remove an agent. Raises `Conflict` while batches, files or connectors refer to it."""
+    """Remove an agent with its datasets. Raises `Conflict` while batches, files or connectors refer to it."""
     get(tx, organization_id, agent_id)
     kept = Conflict(f"Agent {agent_id} has batches; its results would be lost. Rename it instead.")
     if store.has_batches(tx, agent_id):
         raise kept
+    datasets.forget_agent(tx, organization_id, agent_id)
     vault.refer_only(tx, organization_id, (), f"agent:{agent_id}")
     events.forget_agent(tx, organization_id, agent_id)
     try:
@@ -265,6 +269,17 @@ async def _attempt(opening: Any, call: RowCall) -> tuple[RowResult, PluginError 
         return RowResult(None), PluginError(message, permanent=False, code="timed_out")
     except Error as error:
         return RowResult(None), PluginError(error.message, permanent=True, code=error.code)
+
+
+def _check_fields(input_fields: Sequence[Mapping[str, Any]]) -> None:
+    names = [item["name"] for item in input_fields]
+    wrong = tuple(
+        FieldError(f"input_fields.{index}.name", "comes twice")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    )
+    if wrong:
+        raise Invalid("Each input field has a name of its own.", errors=wrong)
 
 
 def _check_cron(expression: str | None) -> None:

@@ -213,6 +213,15 @@ def delete(tx: Tx, scope: Scope, dataset_id: int) -> None:
     _emit(tx, scope, "dataset.deleted", dataset_id, {})
 
 
+def forget_agent(tx: Tx, organization_id: int, agent_id: int) -> None:
+    """An agent goes, and its datasets with it: nothing needs their secrets any more."""
+    scope = Scope(organization_id, agent_id)
+    for dataset_id in store.list_ids(tx, organization_id, agent_id):
+        vault.refer_only(tx, organization_id, [], _referrer(dataset_id))
+        store.delete_dataset(tx, organization_id, dataset_id)
+        _emit(tx, scope, "dataset.deleted", dataset_id, {})
+
+
 def list_versions(tx: Tx, scope: Scope, dataset_id: int) -> list[Version]:
     """The versions that can be gone back to, newest first."""
     active = row_of(tx, scope, dataset_id)["version"]

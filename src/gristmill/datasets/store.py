@@ -125,6 +125,12 @@ def find_agent_of(tx: Tx, organization_id: int, dataset_id: int) -> int | None:
     return int(row["agent_id"]) if row else None
 
 
+def list_ids(tx: Tx, organization_id: int, agent_id: int) -> list[int]:
+    """All datasets of an agent."""
+    rows = tx.tuples("SELECT id FROM dataset WHERE organization_id = %s AND agent_id = %s", (organization_id, agent_id))
+    return [row[0] for row in rows]
+
+
 def list_datasets(
     tx: Tx, organization_id: int, agent_id: int, *, limit: int, offset: int
 ) -> tuple[list[dict[str, Any]], int]:

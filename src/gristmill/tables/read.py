@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, get_args
 
 from gristmill.base.errors import Invalid
 from gristmill.tables.archive import ZIP_MAGIC, Archive
@@ -38,14 +38,15 @@ _SUFFIXES: dict[str, Format] = {
 def read_table(
     source: str | Path | bytes | BinaryIO,
     *,
-    format: Format | None = None,  # noqa: A002 (the word every reader uses)
+    format: Format | Literal["csv", "tsv", "ndjson"] | None = None,  # noqa: A002 (the word every reader uses)
     dialect: Dialect | Hints | None = None,
     sheet: str | int | None = None,
 ) -> Table:
     """Open a table; rows are read when the Table is iterated.
 
     `source` is a path, the bytes themselves, or a binary stream such as an object of the object store (read from where
-    it stands; it must stay open). `format` overrules the guess from the content. `dialect` is a complete Dialect, taken
+    it stands; it must stay open). `format` overrules the guess from the content; suffixes such as `csv` are understood,
+    too. `dialect` is a complete Dialect, taken
     as it is, or Hints with what is known, the rest being guessed under it. `sheet` is the name or number, from 0, of a
     workbook's sheet or a zip archive's file; by default the first visible sheet with text, the largest file.
 
@@ -53,6 +54,7 @@ def read_table(
     iterating, and Invalid for a dialect that can't be.
     """
     _check_known(dialect)
+    form = _form(format)
     if sheet is None and isinstance(dialect, Dialect):
         sheet = dialect.sheet or None
     opened = Source(source, sheet)
@@ -60,11 +62,11 @@ def read_table(
         raise Unreadable("The file is empty.")
     hints: Hints | None = None
     if isinstance(dialect, Dialect):
-        found = replace(dialect, format=format or dialect.format)
+        found = replace(dialect, format=form or dialect.format)
     else:
         hints = Hints(**(dialect or {}))
-        if format:
-            hints["format"] = format
+        if form:
+            hints["format"] = form
         found = sniff_head(opened.head, hints, is_whole=opened.is_whole, names=_names(opened))
     found = replace(found, compression=opened.compression, sheet=opened.member)
     return _open(opened, found, hints, None if opened.member_was_named else sheet)
@@ -106,6 +108,17 @@ def _names(source: Source) -> list[str] | None:
         return None
     with source.open() as file:
         return list(Archive(file).members)
+
+
+def _form(name: str | None) -> Format | None:
+    """A format by its own name or by a suffix. Raises `Invalid` for any other, which names those there are."""
+    if name is None:
+        return None
+    known: dict[str, Format] = {suffix[1:]: form for suffix, form in _SUFFIXES.items()}
+    known |= {form: form for form in get_args(Format)}
+    if name not in known:
+        raise Invalid(f"`{name[:60]}` is no format that is read; there are: {', '.join(get_args(Format))}.")
+    return known[name]
 
 
 def _check_known(dialect: Dialect | Hints | None) -> None:
