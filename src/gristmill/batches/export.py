@@ -6,7 +6,7 @@ carries the result of the row it equals.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +15,14 @@ from gristmill.base.ids import row_uuid
 from gristmill.base.money import usd
 from gristmill.batches import store
 from gristmill.batches.model import BatchNotFound
-from gristmill.tables import MEDIA_TYPES, check_format, flatten, order_columns, write_jsonl, write_table
+from gristmill.tables import MEDIA_TYPES, check_format, flat_columns, order_columns, write_jsonl, write_table
 
 PAGE_ROWS = 1000
 FACTS = ("row_number", "status", "charge_usd", "error_code", "error")
 FORMATS = MEDIA_TYPES
+
+Page = list[dict[str, Any]]
+"""Rows of a batch, as the store has them."""
 
 
 def export(database: Database, organization_id: int, batch_id: UUID, kind: str) -> Iterator[bytes]:
@@ -34,15 +37,15 @@ def export(database: Database, organization_id: int, batch_id: UUID, kind: str) 
         batch = store.find_batch(tx, organization_id, batch_id)
     if batch is None:
         raise BatchNotFound(f"There is no batch {batch_id}.")
-    rows = _rows(database, organization_id, batch_id)
     if kind == "jsonl":
-        return write_jsonl(_line(batch_id, row) for row in rows)
-    return write_table(kind, *_flat(batch, rows))
+        return write_jsonl(result_lines(database, organization_id, batch_id))
+    return write_table(kind, *flat_lines(batch, _pages(database, organization_id, batch_id)))
 
 
 def result_lines(database: Database, organization_id: int, batch_id: UUID) -> Iterator[dict[str, Any]]:
     """A batch's rows as JSON objects, the same as the lines of a JSON Lines export."""
-    return (_line(batch_id, row) for row in _rows(database, organization_id, batch_id))
+    pages = _pages(database, organization_id, batch_id)
+    return (_line(batch_id, row) for page in pages for row in page)
 
 
 def file_columns(tx: Tx, organization_id: int, batch_id: UUID) -> list[str]:
@@ -50,41 +53,61 @@ def file_columns(tx: Tx, organization_id: int, batch_id: UUID) -> list[str]:
     batch = store.find_batch(tx, organization_id, batch_id)
     if batch is None:
         raise BatchNotFound(f"There is no batch {batch_id}.")
-    return _flat(batch, iter(()))[1]
+    return flat_lines(batch, iter(()))[1]
 
 
-def _rows(database: Database, organization_id: int, batch_id: UUID) -> Generator[dict[str, Any]]:
+def _pages(database: Database, organization_id: int, batch_id: UUID) -> Iterator[Page]:
     after = 0
     while True:
         with database.tx(organization_id) as tx:
             page = store.list_rows(tx, organization_id, batch_id, status=None, query=None, after=after, limit=PAGE_ROWS)
-        yield from page
+        if page:
+            yield page
         if len(page) < PAGE_ROWS:
             return
         after = page[-1]["row_number"]
 
 
-def _flat(batch: dict[str, Any], rows: Iterator[dict[str, Any]]) -> tuple[Iterator[list[Any]], list[str]]:
+def flat_lines(batch: dict[str, Any], pages: Iterator[Page]) -> tuple[Iterator[Sequence[Any]], list[str]]:
     """Lines of cells, and the names above them."""
     columns: list[str] = batch["columns"]
     results = order_columns(batch["result_columns"])
     names = _distinct([*columns, *FACTS, *results], keep=len(columns))
-    places = {name: index for index, name in enumerate(results)}
 
-    def lines() -> Iterator[list[Any]]:
-        for row in rows:
-            values = flatten(row["result"]) if row["result"] else {}
-            known = all(name in places for name in values)
-            cells: list[Any] = [""] * len(results)
-            if known:
-                for name, value in values.items():
-                    cells[places[name]] = value
-            # A row whose result brought new columns ended after the header was written: it is shown as it was then.
-            status = row["status"] if known else "running"
-            facts = [row["row_number"], status, usd(row["charge_micro_usd"]), row["error_code"], row["error"]]
-            yield [*(row["data"].get(column) for column in columns), *facts, *cells]
+    def lines() -> Iterator[Sequence[Any]]:
+        for page in pages:
+            own = [[row["data"].get(column) for row in page] for column in columns]
+            cells, late = _result_cells(page, results)
+            status = ["running" if place in late else row["status"] for place, row in enumerate(page)]
+            facts = [
+                [row["row_number"] for row in page],
+                status,
+                [usd(row["charge_micro_usd"]) for row in page],
+                [row["error_code"] for row in page],
+                [row["error"] for row in page],
+            ]
+            yield from zip(*own, *facts, *cells, strict=True)
 
     return lines(), names
+
+
+def _result_cells(page: Page, names: Sequence[str]) -> tuple[list[Sequence[Any]], set[int]]:
+    """The results of a page as columns, and the rows whose results brought columns that are not among the names.
+
+    Such a row ended after the header was written: it is shown as it was then, without a result.
+    """
+    places = [place for place, row in enumerate(page) if row["result"]]
+    found = {column.name: column for column in flat_columns([page[place]["result"] for place in places])}
+    late = {places[row] for name in found.keys() - set(names) for row in found[name].rows}
+    cells: list[Sequence[Any]] = []
+    for name in names:
+        cells.append(column := [None] * len(page))
+        if name in found:
+            for row, value in zip(found[name].rows, found[name].cells, strict=True):
+                column[places[row]] = value
+        for place in late:
+            column[place] = None
+    return cells, late
 
 
 def _line(batch_id: UUID, row: dict[str, Any]) -> dict[str, Any]:

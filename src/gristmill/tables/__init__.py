@@ -4,10 +4,12 @@
 content, tells how sure it is (`Table.dialect`), and streams the rows with flat memory. Cells stay text;
 column types are a view beside them. What is no row is in `Table.rejects`, and `Table.receipt` accounts for
 every record. `write_table` goes the other way, `write_csv` and `write_jsonl` with more choices; `flatten` and
-`cell` say how nested JSON values become cells, and `FlatRows` brings many of them under one header.
+`cell` say how nested JSON values become cells, `flat_columns` does so for many values at once, and `FlatRows`
+brings all of them under one header.
 """
 
 from gristmill.tables.flatten import cell, flatten, order_columns
+from gristmill.tables.flattening import FlatColumn, flat_columns
 from gristmill.tables.formulas import guard, unguard
 from gristmill.tables.infer import infer, typed
 from gristmill.tables.model import (
@@ -36,6 +38,7 @@ __all__ = [
     "MEDIA_TYPES",
     "Column",
     "Dialect",
+    "FlatColumn",
     "FlatRows",
     "Hints",
     "NoSuchSheet",
@@ -52,6 +55,7 @@ __all__ = [
     "cell",
     "check_format",
     "fingerprint",
+    "flat_columns",
     "flatten",
     "guard",
     "infer",

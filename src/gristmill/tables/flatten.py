@@ -67,7 +67,7 @@ def cell(value: Any) -> str:
         return _exact(value)
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else json.dumps(value)
-    return _encode(value)
+    return _encode(value) if value or type(value) not in _NESTED else repr(value)
 
 
 def _exact(value: int) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # What spreadsheets run as a formula or as DDE, also in full-width form and behind blanks they trim.
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 _BLANKS = "\\s\u00a0\ufeff\0"
-_FORMULA = re.compile(f"[{_BLANKS}]*[{_SIGNS}]|[\t\r\n\0]|'[{_BLANKS}]*'*[{_SIGNS}\t\r\n\0]")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?|\+(?=(?:\D*\d){7})[\d ().-]{7,30}")
+_FORMULA_FORM = f"[{_BLANKS}]*[{_SIGNS}]|[\t\r\n\0]|'[{_BLANKS}]*'*[{_SIGNS}\t\r\n\0]"
+_FORMULA = re.compile(_FORMULA_FORM)
+_PHONE_DIGITS = r"[ ().-]*\d" * 7
+_NUMBER_FORM = rf"[+-]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][+-]?\d+)?%?|\+(?={_PHONE_DIGITS})[\d ().-]{{7,30}}"
+_NUMBER = re.compile(_NUMBER_FORM)
+_EDGE = "\x01"
+"""Stands between texts that are looked at together."""
+_SOME_FORMULA = re.compile(f"{_EDGE}(?={_FORMULA_FORM})(?!(?:{_NUMBER_FORM}){_EDGE})")
 # The apostrophe comes first, so that only apostrophes are looked at.
 _GUARDED = re.compile(f"'(?<![A-Za-z0-9]')[{_BLANKS}]*'*[{_SIGNS}\t\r\n\0]")
 HARMLESS_STARTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -25,6 +31,14 @@ def guard(text: str) -> str:
     if text[:1] in HARMLESS_STARTS:
         return text
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def guard_all(texts: Sequence[str]) -> Sequence[str]:
+    """`guard` of each: one look at all of them where none needs it, which is nearly always so."""
+    together = f"{_EDGE}{_EDGE.join(texts)}{_EDGE}"
+    if together.count(_EDGE) == len(texts) + 1 and _SOME_FORMULA.search(together) is None:
+        return texts
+    return list(map(guard, texts))
 
 
 def unguard(text: str) -> str:

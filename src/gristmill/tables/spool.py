@@ -5,12 +5,13 @@ from __future__ import annotations
 import marshal
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self
 
 from gristmill.base.errors import TooLarge
-from gristmill.tables.flatten import COLUMNS_MAX, cell, flatten, order_columns
+from gristmill.tables.flatten import COLUMNS_MAX, cell, order_columns
+from gristmill.tables.flattening import FlatColumn, flat_columns
 
 CHUNK_ROWS = 500
 """Rows written and read at a time."""
@@ -37,26 +38,29 @@ class Spool:
         """Keep a row of values that JSON knows."""
         self._waiting.append(list(row))
         if len(self._waiting) >= CHUNK_ROWS:
-            self._flush()
+            self.put(self._waiting)
+            self._waiting = []
 
     def rows(self) -> Iterator[list[Any]]:
         """All rows, in order. To be read after the last one was added."""
-        self._flush()
-        self._file.seek(0)
-        while True:
-            size = int.from_bytes(self._file.read(8), "big")
-            if not size:
-                return
-            yield from marshal.loads(self._file.read(size))  # noqa: S302 - our own file
-
-    def _flush(self) -> None:
         if self._waiting:
-            try:
-                data = marshal.dumps(self._waiting)
-            except ValueError:  # a value that JSON does not know, such as a date
-                data = marshal.dumps([[_known(value) for value in row] for row in self._waiting])
-            self._file.write(len(data).to_bytes(8, "big") + data)
+            self.put(self._waiting)
             self._waiting = []
+        return chain.from_iterable(self.chunks())
+
+    def put(self, chunk: list[list[Any]]) -> None:
+        """Keep several rows, or anything that is lists of such values, together."""
+        try:
+            data = marshal.dumps(chunk)
+        except ValueError:  # a value that JSON does not know, such as a date
+            data = marshal.dumps([[_known(value) for value in row] for row in chunk])
+        self._file.write(len(data).to_bytes(8, "big") + data)
+
+    def chunks(self) -> Iterator[list[list[Any]]]:
+        """What was put, in order. To be read after the last was."""
+        self._file.seek(0)
+        while size := int.from_bytes(self._file.read(8), "big"):
+            yield marshal.loads(self._file.read(size))  # noqa: S302 - our own file
 
 
 def _known(value: Any) -> Any:
@@ -73,23 +77,28 @@ class FlatRows:
     def __init__(self, values: Iterable[Any]) -> None:
         """Reads all values. Raises TooLarge for more than COLUMNS_MAX columns."""
         self._spool = Spool()
-        self._shapes: dict[tuple[str, ...], int] = {}
-        for value in values:
-            flat = flatten(value)
-            shape = self._shapes.setdefault(tuple(flat), len(self._shapes))
-            self._spool.add([shape, *flat.values()])
-        names = dict.fromkeys(chain.from_iterable(self._shapes))
-        if len(names) > COLUMNS_MAX:
-            raise TooLarge(f"The results have more than {COLUMNS_MAX} different columns.", limit=COLUMNS_MAX)
+        names: dict[str, None] = {}
+        left = iter(values)
+        while chunk := list(islice(left, CHUNK_ROWS)):
+            columns = flat_columns(chunk)
+            names.update(dict.fromkeys(column.name for column in columns))
+            if len(names) > COLUMNS_MAX:
+                raise TooLarge(f"The results have more than {COLUMNS_MAX} different columns.", limit=COLUMNS_MAX)
+            parts = [part for column in columns for part in _parts(column, len(chunk))]
+            self._spool.put([[len(chunk)], [column.name for column in columns], *parts])
         self.columns = order_columns(names)
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[Sequence[Any]]:
         """Rows as wide as `columns`; None where a value has no such column."""
-        place = {name: index for index, name in enumerate(self.columns)}
-        shapes = [[place[name] for name in shape] for shape in self._shapes]
-        width = len(self.columns)
-        for shape, *values in self._spool.rows():
-            row = [None] * width
-            for index, value in zip(shapes[shape], values, strict=True):
-                row[index] = value
-            yield row
+        for (count,), names, *parts in self._spool.chunks():
+            cells: dict[str, Sequence[Any]] = {
+                name: FlatColumn(name, rows, cells).filled(count)
+                for name, rows, cells in zip(names, parts[::2], parts[1::2], strict=True)
+            }
+            nothing = [None] * count
+            yield from zip(*(cells.get(name, nothing) for name in self.columns), strict=True)
+
+
+def _parts(column: FlatColumn, count: int) -> tuple[list[int], list[Any]]:
+    """A column as it is kept; which rows have it is told where not all do."""
+    return [] if len(column.rows) == count else [*column.rows], [*column.cells]

@@ -7,16 +7,20 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import orjson
 
 from gristmill.base.errors import Invalid
+from gristmill.tables.csv_columns import quoted_lines
 from gristmill.tables.flatten import cell
 from gristmill.tables.formulas import HARMLESS_STARTS, guard
 
 CHUNK_ROWS = 1_000
 """Rows per chunk of bytes."""
+NUMBER_BITS_MAX = 14_000
+"""Whole numbers up to here are numbers in CSV; Python turns much longer ones to decimal only on request."""
 
 Quoting = Literal["text", "minimal"]
 
@@ -43,27 +47,27 @@ def write_csv(
     if len(delimiter) != 1 or len(quote) != 1 or delimiter == quote or {delimiter, quote} & {"\r", "\n"}:
         raise ValueError("Delimiter and quote are two different single characters and no newlines.")
     line = _line_writer(delimiter, quote, newline, quoting, guard_formulas=guard_formulas)
+    plain = _plain(guard_formulas=guard_formulas)
     encode = _encoder(encoding)
-    return _chunks(rows, header, line, encode, "\ufeff" if byte_order_mark else "")
 
+    def one_by_one(chunk: Sequence[Sequence[Any]]) -> bytes:
+        return encode("".join(map(line, chunk)))
 
-def _chunks(
-    rows: Iterable[Sequence[Any]],
-    header: Sequence[str] | None,
-    line: Callable[[Sequence[Any]], str],
-    encode: Callable[[str], bytes],
-    start: str,
-) -> Iterator[bytes]:
-    lines: list[str] = [start]
-    if header is not None:
-        lines.append(line(header))
-    for row in rows:
-        lines.append(line(row))
-        if len(lines) >= CHUNK_ROWS:
-            yield encode("".join(lines))
-            lines = []
-    if any(lines):
-        yield encode("".join(lines))
+    def together(chunk: Sequence[Sequence[Any]]) -> bytes:
+        return quoted_lines(chunk, newline, plain, guard_formulas=guard_formulas) or one_by_one(chunk)
+
+    def chunks() -> Iterator[bytes]:
+        start = encode("\ufeff" if byte_order_mark else "") + (one_by_one([header]) if header is not None else b"")
+        lines = iter(rows)
+        while chunk := list(islice(lines, CHUNK_ROWS)):
+            yield start + lines_of(chunk)
+            start = b""
+        if start:
+            yield start
+
+    is_usual = (delimiter, quote, quoting, codecs.lookup(encoding).name) == (",", '"', "text", "utf-8")
+    lines_of = together if is_usual else one_by_one
+    return chunks()
 
 
 class _Last:
@@ -80,13 +84,7 @@ def _line_writer(
     delimiter: str, quote: str, newline: str, quoting: Quoting, *, guard_formulas: bool
 ) -> Callable[[Sequence[Any]], str]:
     """Row -> its text, newline included."""
-
-    def plain(value: Any) -> Any:
-        kind = type(value)
-        if kind is str or isinstance(value, str):
-            return guard(value) if guard_formulas and value[:1] not in HARMLESS_STARTS else value
-        return value if kind is int or (kind is float and value - value == 0) else cell(value)
-
+    plain = _plain(guard_formulas=guard_formulas)
     if quoting == "text":
         last = _Last()
         writer = csv.writer(
@@ -113,6 +111,19 @@ def _line_writer(
         return (delimiter.join(map(quoted, row)) or (doubled if row else "")) + newline
 
     return minimal_line
+
+
+def _plain(*, guard_formulas: bool) -> Callable[[Any], Any]:
+    """Cell -> a text, a whole number or a finite float."""
+
+    def plain(value: Any) -> Any:
+        kind = type(value)
+        if kind is str or isinstance(value, str):
+            return guard(value) if guard_formulas and value[:1] not in HARMLESS_STARTS else value
+        is_number = value.bit_length() <= NUMBER_BITS_MAX if kind is int else kind is float and value - value == 0
+        return value if is_number else cell(value)
+
+    return plain
 
 
 def _encoder(encoding: str) -> Callable[[str], bytes]:
