@@ -47,6 +47,19 @@ def test_a_file_is_fetched_when_it_has_changed(place: Place, receiver: Receiver)
     assert sorted(item["row_count"] for item in place.inventory()) == [4, 5]
 
 
+def test_the_history_has_requests_and_answers(place: Place, receiver: Receiver) -> None:
+    place.pull()
+    found = place.pull()["exchanges"]
+    assert [(item["method"], item["status"], item["error"]) for item in found] == [("GET", 304, "")]
+    assert found[0]["url"] == f"{receiver.url}/feed.csv"
+    assert found[0]["durationMs"] >= 0
+    receiver.allow = lambda _: False
+    refused = place.pull()["exchanges"]
+    assert [item["status"] for item in refused] == [401]
+    assert refused[0]["error"] == "The server answered 401."
+    assert TOKEN not in str(refused)
+
+
 def test_a_server_without_etags_is_compared_by_content(place: Place, receiver: Receiver) -> None:
     receiver.headers = {"ETag": ""}
     place.pull()

@@ -58,6 +58,9 @@ def test_new_files_become_inventory_once(place: Place, s3: S3Server, bucket: str
     }  # fmt: skip
     assert closes(first)
     assert first["sync"]["receipt"]["ignored"] == 1
+    (listing,) = first["exchanges"]
+    assert (listing["method"], listing["status"], listing["error"]) == ("GET", 200, "")
+    assert "list-type=2" in listing["url"]
     line = next(item for item in first["manifest_json"] if item["key"] == "in/a.csv")
     assert line["sha256"] == sha(csv(3, "a"))
     assert (line["size"], line["rows"], line["rejected"], line["error"]) == (len(csv(3, "a")), 3, 0, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,15 +48,17 @@ class TooBig(RemoteFailed):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How a kind gets out: the guard and the limits."""
+    """How a kind gets out: the guard and the limits, and who keeps what was asked and answered."""
 
     egress: Egress
     settings: Settings
+    note: Callable[[Exchange], None] | None = None
+    """Takes the exchanges worth keeping: all but the objects that came as they should, which the manifest has."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Door:
+    def of(cls, settings: Settings, note: Callable[[Exchange], None] | None = None) -> Door:
         """The usual one."""
-        return cls(Egress.of(settings.egress_allow), settings)
+        return cls(Egress.of(settings.egress_allow), settings, note)
 
 
 class Landing(Protocol):
@@ -70,8 +73,8 @@ class Landing(Protocol):
         """Append. Raises `TooBig`."""
         ...
 
-    async def clear(self) -> None:
-        """Forget what has come: the object has changed."""
+    async def clear(self, *, hashed: bool = True) -> None:
+        """Begin anew; what has come is forgotten. `hashed`: whether `md5` may be asked for at the end."""
         ...
 
     async def md5(self) -> str:
@@ -96,8 +99,9 @@ class MemoryLanding:
         check_size(len(self._data) + len(chunk), self._bytes_max)
         self._data += chunk
 
-    async def clear(self) -> None:
+    async def clear(self, *, hashed: bool = True) -> None:
         """See Landing."""
+        del hashed  # little is hashed when it is asked for
         self._data.clear()
 
     async def md5(self) -> str:
@@ -196,6 +200,14 @@ class Exchange:
             "answer": redact_cut(self.answer[:ANSWER_CHARS_MAX]),
             "error": redact_cut(self.error[:ANSWER_CHARS_MAX]),
         }
+
+
+def exchange_of(method: str, url: str, status: int | None, started: float, failure: RemoteFailed | None) -> Exchange:
+    """An exchange that has just ended; `started` by the monotonic clock."""
+    took = round((time.monotonic() - started) * 1000)
+    if failure is None:
+        return Exchange(method, url, status, took)
+    return Exchange(method, url, status, took, failure.raw, failure.message)
 
 
 class Trail(Protocol):

@@ -152,7 +152,7 @@ async def _run(session: Session) -> None:
         return
     kind = KINDS.get(connector.connector.type)
     config = service.parse_config(kind.Config, connector.config)
-    async with kind.open(config, secret, Door.of(session.context.settings)) as remote:
+    async with kind.open(config, secret, Door.of(session.context.settings, session.note)) as remote:
         if session.row["direction"] == "OUTBOUND":
             await Push(session, connector, kind, config, remote, rules).run()
         else:

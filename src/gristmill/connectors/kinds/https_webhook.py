@@ -35,6 +35,7 @@ from gristmill.connectors.remote import (
     RemoteFailed,
     TooBig,
     Trail,
+    exchange_of,
 )
 from gristmill.inventory import Format
 from gristmill.vault.credentials import DEFAULT_HEADER, Scheme, auth_headers
@@ -95,6 +96,7 @@ class _HttpsRemote:
         self._session = session
         self._egress: Egress = door.egress
         self._bytes_max = door.settings.upload_bytes_max
+        self._note = door.note
         self.requests = 0
 
     @property
@@ -130,17 +132,28 @@ class _HttpsRemote:
     ) -> AsyncGenerator[Reply]:
         self.requests += 1
         sent = {**self._headers(message_id, body or b""), **(headers or {})}
+        started = time.monotonic()
+        status, failure = None, None
         try:
             async with stream(
                 self._session, self._egress, method, self._url, headers=sent, body=body,
                 timeout_s=ANSWER_S_MAX if is_small else None, silence_s=ANSWER_S_MAX,
             ) as reply:  # fmt: skip
+                status = reply.status
                 yield reply
+        except RemoteFailed as error:
+            failure = error
+            raise
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            raise RemoteFailed(
+            failure = RemoteFailed(
                 f"No answer: {reason(error)}.", permanent=False, raw=reason(error),
                 fix="Check the host and port, and whether a firewall is between.",
-            ) from None  # fmt: skip
+            )  # fmt: skip
+            raise failure from None
+        finally:
+            told = status is not None or failure is not None  # neither: it was cancelled
+            if self._note is not None and told and not message_id:  # messages are noted by whoever sends them
+                self._note(exchange_of(method, self._url.partition("?")[0], status, started, failure))
 
     async def _knock(self) -> tuple[int, str]:
         """OPTIONS, and HEAD where a server knows no OPTIONS: (status, what that means). Nothing is read or written."""

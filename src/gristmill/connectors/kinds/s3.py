@@ -308,7 +308,7 @@ class S3:
         wanted = _config(config)
         keys = Keys(secret["accessKeyId"], secret["secretAccessKey"], secret.get("sessionToken"))
         async with http_session(door.egress, connections=CONNECTIONS) as session:
-            yield _S3Remote(wanted, S3Client(session, door.egress, _target(wanted), keys), door)
+            yield _S3Remote(wanted, S3Client(session, door.egress, _target(wanted), keys, door.note), door)
 
     def pack(self, config: BaseModel, job: Job, form: str, keep: Keep) -> Iterator[Piece]:
         """See ConnectorKind: the file, then its manifest, so that whoever sees the manifest finds the file whole."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from yarl import URL
 
 from gristmill.base.egress import Egress
 from gristmill.base.fetch import CONNECT_S_MAX, retry_after_s
-from gristmill.connectors.remote import RemoteFailed
+from gristmill.connectors.remote import Exchange, RemoteFailed, exchange_of
 from gristmill.connectors.s3.documents import (
     DOCUMENT_BYTES_MAX,
     BadDocument,
@@ -161,7 +162,16 @@ class _Reply:
 class S3Client:
     """One bucket with one key. Safe from several tasks of one loop."""
 
-    def __init__(self, session: aiohttp.ClientSession, egress: Egress, target: Target, keys: Keys) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        egress: Egress,
+        target: Target,
+        keys: Keys,
+        note: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        """`note` takes listings, changes and refusals; objects that came as they should are too many to keep."""
+        self._note = note
         self._session = session
         self._egress = egress
         self.target = target
@@ -328,6 +338,8 @@ class S3Client:
         now = datetime.now(UTC) + self._skew
         signed = self._signer.headers(method, host, path, text, headers, payload_sha256=digest, now=now)
         self.requests += 1
+        started = time.monotonic()
+        status, failure = None, None
         try:
             async with self._session.request(
                 method,
@@ -337,11 +349,21 @@ class S3Client:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_S_MAX, sock_read=ANSWER_S_MAX),
             ) as response:
+                status = response.status
                 yield response
+        except S3Error as error:
+            failure = error
+            raise
         except TimeoutError:
-            raise S3Error(0, "unreachable", "no answer in time", permanent=False) from None
+            failure = S3Error(0, "unreachable", "no answer in time", permanent=False)
+            raise failure from None
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise S3Error(0, "unreachable", str(error)[:300] or type(error).__name__, permanent=False) from None
+            failure = S3Error(0, "unreachable", str(error)[:300] or type(error).__name__, permanent=False)
+            raise failure from None
+        finally:
+            told = status is not None and (not key or method not in {"GET", "HEAD"})
+            if self._note is not None and (failure is not None or told):
+                self._note(exchange_of(method, url, status, started, failure))
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> S3Error:
         """The error that an answer tells of; a HEAD has no body to tell it in."""
