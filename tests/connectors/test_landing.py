@@ -1,4 +1,4 @@
-"""Small objects that land together: each is whole and its own, and a store that fails fails everybody in the group."""
+"""Objects that land, small ones together: each is whole and its own; a store that fails fails its whole group."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gristmill.base.config import Settings
-from gristmill.base.objects import ObjectStore, Stored, StoreUnavailable
-from gristmill.connectors.landing import GROUP_FILES_MAX, Groups, StoreLanding
+from gristmill.base.objects import BEGIN_BYTES, ObjectStore, Stored, StoreUnavailable
+from gristmill.connectors.landing import GROUP_FILES_MAX, MEMORY_BYTES_MAX, Groups, StoreLanding
 from gristmill.connectors.remote import TooBig
 
 
@@ -34,6 +34,28 @@ def test_objects_that_come_at_once_are_written_together_and_apart(tmp_path: Path
         assert md5 == hashlib.md5(data, usedforsecurity=False).hexdigest()
         with objects.open(key) as file:
             assert file.read() == data
+
+
+@pytest.mark.parametrize("size", [MEMORY_BYTES_MAX, MEMORY_BYTES_MAX + 1, 3 * BEGIN_BYTES + 7])
+@pytest.mark.parametrize("hashed", [True, False])
+def test_an_object_of_any_size_is_what_came_last(tmp_path: Path, size: int, *, hashed: bool) -> None:
+    objects = ObjectStore.of(Settings(data_dir=tmp_path, object_store_url=None))
+    data = hashlib.shake_128(b"seed").digest(size)
+
+    async def go() -> tuple[str | None, Stored]:
+        async with StoreLanding(Groups(objects), "k", 10**8) as landing:
+            await landing.write(b"of another version" * 100_000)
+            await landing.clear(hashed=hashed)
+            for start in range(0, size, 256 * 1024):
+                await landing.write(data[start : start + 256 * 1024])
+            assert landing.size == size
+            return await landing.md5() if hashed else None, await landing.finish()
+
+    md5, stored = asyncio.run(go())
+    assert md5 in {None, hashlib.md5(data, usedforsecurity=False).hexdigest()}
+    assert stored == Stored("k", size, hashlib.sha256(data).hexdigest())
+    with objects.open("k") as file:
+        assert file.read() == data
 
 
 def test_a_store_that_fails_fails_all_that_wait_and_takes_the_next(tmp_path: Path) -> None:

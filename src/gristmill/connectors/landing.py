@@ -42,7 +42,8 @@ class _Dropped(Exception):
 class _Writer:
     """A thread that writes chunks to the object store as they come."""
 
-    def __init__(self, objects: ObjectStore, key: str) -> None:
+    def __init__(self, objects: ObjectStore, key: str, *, hashed: bool) -> None:
+        self._hashed = hashed
         self._chunks: queue.Queue[bytes | threading.Event | None] = queue.Queue(CHUNKS_WAITING)
         self._is_dropped = False
         self.md5: Any = hashlib.md5(usedforsecurity=False)
@@ -68,7 +69,8 @@ class _Writer:
                 continue
             if self._is_dropped:
                 raise _Dropped
-            hashing = other.submit(self.md5.update, item)
+            if self._hashed:
+                hashing = other.submit(self.md5.update, item)
             yield item
         if self._is_dropped:
             raise _Dropped
@@ -148,6 +150,7 @@ class StoreLanding:
         self._memory = bytearray()
         self._writer: _Writer | None = None
         self._size = 0
+        self._hashed = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,14 +174,15 @@ class StoreLanding:
             self._memory += chunk
             return
         if self._writer is None:
-            self._writer = _Writer(self._objects, self._key)
+            self._writer = _Writer(self._objects, self._key, hashed=self._hashed)
             await self._writer.put(bytes(self._memory))
             self._memory.clear()
         for start in range(0, len(chunk), CHUNK_BYTES_MAX):
             await self._writer.put(chunk[start : start + CHUNK_BYTES_MAX])
 
-    async def clear(self) -> None:
+    async def clear(self, *, hashed: bool = True) -> None:
         """See Landing."""
+        self._hashed = hashed
         if self._writer is not None:
             await self._writer.drop()
             self._writer = None

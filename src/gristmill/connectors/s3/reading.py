@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from gristmill.connectors.remote import Landing, ObjectGone, RemoteFailed
-from gristmill.connectors.s3.client import ATTEMPTS_MAX, NO_RANGE, Head, S3Client, S3Error, pause_s
+from gristmill.connectors.s3.client import ATTEMPTS_MAX, ETAG_MD5_CHARS, NO_RANGE, Head, S3Client, S3Error, pause_s
 
 RANGE_BYTES = 8 * 1024**2
 """Larger objects are read in ranges of this size."""
@@ -50,6 +50,11 @@ class Version:
     etag: str
     size: int
 
+    @property
+    def may_have_md5(self) -> bool:
+        """Whether its ETag can be the MD5 of its content; that of an object which came in parts never is."""
+        return len(self.etag) == ETAG_MD5_CHARS
+
 
 async def read_object(client: S3Client, version: Version, landing: Landing) -> Head:
     """Put an object into `landing`; one that changes meanwhile is taken as it is then.
@@ -58,7 +63,7 @@ async def read_object(client: S3Client, version: Version, landing: Landing) -> H
     """
     mismatch, read = "", _read_version
     for _ in range(CHANGES_MAX):
-        await landing.clear()
+        await landing.clear(hashed=version.may_have_md5)
         try:
             head = await read(client, version, landing)
         except S3Error as error:
@@ -92,15 +97,16 @@ async def _look_again(client: S3Client, version: Version) -> Version:
 async def _read_version(client: S3Client, version: Version, landing: Landing) -> Head:
     if version.size <= RANGE_BYTES:
         return await _read_range(client, version, 0, version.size - 1, landing.write)
-    waiting: deque[asyncio.Task[tuple[Head, bytes]]] = deque()
+    waiting: deque[asyncio.Task[tuple[Head, list[bytes]]]] = deque()
     starts = deque(range(0, version.size, RANGE_BYTES))
     try:
         while True:
             while starts and len(waiting) < RANGES_AT_ONCE and _ahead.take():
                 waiting.append(asyncio.ensure_future(_read_ahead(client, version, starts.popleft())))
             if waiting:
-                head, data = await waiting[0]
-                await landing.write(data)
+                head, chunks = await waiting[0]
+                for chunk in chunks:
+                    await landing.write(chunk)
                 waiting.popleft()
                 _ahead.give()
             else:
@@ -130,7 +136,7 @@ async def _read_whole(client: S3Client, version: Version, landing: Landing) -> H
         except S3Error as error:
             if error.permanent or attempt >= ATTEMPTS_MAX:
                 raise
-            await landing.clear()
+            await landing.clear(hashed=version.may_have_md5)
             await asyncio.sleep(pause_s(attempt, error.retry_after_s))
         else:
             return head
@@ -141,15 +147,14 @@ def _last(version: Version, first: int) -> int:
     return min(first + RANGE_BYTES, version.size) - 1
 
 
-async def _read_ahead(client: S3Client, version: Version, first: int) -> tuple[Head, bytes]:
+async def _read_ahead(client: S3Client, version: Version, first: int) -> tuple[Head, list[bytes]]:
     """One range, in memory until it is its turn."""
-    data = bytearray()
+    chunks: list[bytes] = []
 
     async def put(chunk: bytes) -> None:
-        data.extend(chunk)
+        chunks.append(chunk)
 
-    head = await _read_range(client, version, first, _last(version, first), put)
-    return head, bytes(data)
+    return await _read_range(client, version, first, _last(version, first), put), chunks
 
 
 async def _read_range(
