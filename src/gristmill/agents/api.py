@@ -26,9 +26,10 @@ from gristmill.agents.runtimes import runtimes
 from gristmill.base.http import Id, PageNumber, PerPage, problem_responses, shared
 from gristmill.base.money import parse_usd
 from gristmill.base.paging import FullList, Page, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.identity.api import AdminCall, AnyCall, OnceGuard, open_call
 
-router = APIRouter(prefix="/api/v1", tags=["Agents"])
+router = APIRouter(prefix="/api/v1", tags=["Agents"], route_class=LateRoute)
 INT32_MAX = 2**31 - 1
 
 

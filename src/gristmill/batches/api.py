@@ -14,6 +14,7 @@ from gristmill import agents
 from gristmill.base.http import CursorText, Id, Limit, UuidId, problem_responses, shared
 from gristmill.base.ids import split_row_uuid
 from gristmill.base.paging import CursorPage, FullList, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.batches import service
 from gristmill.batches.export import FORMATS, export
 from gristmill.batches.making.api import agent_of
@@ -31,7 +32,7 @@ from gristmill.batches.model import (
 from gristmill.batches.stream import event_stream
 from gristmill.identity.api import AnyCall, Call, OnceGuard, open_call
 
-router = APIRouter(prefix="/api/v1", tags=["Batches"])
+router = APIRouter(prefix="/api/v1", tags=["Batches"], route_class=LateRoute)
 
 
 class RetryBody(BaseModel):

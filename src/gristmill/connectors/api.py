@@ -14,6 +14,7 @@ from gristmill import agents, events, vault
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.http import CursorText, Id, Limit, PageNumber, PerPage, UuidId, problem_responses, shared
 from gristmill.base.paging import CursorPage, FullList, Page, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.connectors import service, sync_store, syncs
 from gristmill.connectors.bodies import (
     ConnectorCreate,
@@ -33,7 +34,7 @@ from gristmill.connectors.preview import PushPreview, find_batch, preview_push
 from gristmill.connectors.testing import try_connector
 from gristmill.identity.api import AnyCall, Call, Once, OnceGuard, open_call
 
-router = APIRouter(prefix="/api/v1", tags=["Connectors"])
+router = APIRouter(prefix="/api/v1", tags=["Connectors"], route_class=LateRoute)
 
 WHERE = "/agents/{agent_id}/data-sources"
 ONE = WHERE + "/{connector_id}"

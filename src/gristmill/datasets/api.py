@@ -32,6 +32,7 @@ from gristmill.base.http import (
     validated,
 )
 from gristmill.base.paging import CursorPage, FullList, Page, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.datasets import files, listing, service
 from gristmill.datasets.analyze import Analysis, analyze_file
 from gristmill.datasets.bodies import (
@@ -70,7 +71,7 @@ from gristmill.datasets.questions import ask, embedders_of
 from gristmill.datasets.service import Changes, Scope
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceOfStream, open_call
 
-router = APIRouter(tags=["Datasets"])
+router = APIRouter(tags=["Datasets"], route_class=LateRoute)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -17,6 +17,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import Malformed
 from gristmill.base.http import NDJSON, CursorText, Limit, UuidId, problem_responses, shared
 from gristmill.base.paging import CursorPage
+from gristmill.base.routes import LateRoute
 from gristmill.batches import RowStatus
 from gristmill.enrich import columns as leads
 from gristmill.enrich import download, rows, service
@@ -33,7 +34,7 @@ from gristmill.enrich.model import (
 from gristmill.identity.api import AnyCall, Once, OnceGuard, authenticate, open_call
 from gristmill.ledger import BalanceTooLow, Payment
 
-router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"])
+router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"], route_class=LateRoute)
 
 COLUMNS_PER_FIELD_MAX = 20
 TOKEN_SCHEME = "batch"  # noqa: S105 - the name of the scheme

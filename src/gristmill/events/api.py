@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from gristmill import vault
 from gristmill.base.http import CursorText, Limit, PageNumber, PerPage, UuidId, problem_responses, shared
 from gristmill.base.paging import CursorPage, FullList, Page, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.events import callbacks, receivers, service, webhooks
 from gristmill.events.channels.webhook import HEADERS_MAX
 from gristmill.events.model import (
@@ -30,7 +31,7 @@ from gristmill.events.receivers import OVERLAP_HOURS, Target
 from gristmill.events.webhooks import DeliveryWithAttempts, NewWebhook, Replayed, Signing, Webhook, Which
 from gristmill.identity.api import AdminCall, AnyCall, Call, OnceGuard, open_call
 
-router = APIRouter(prefix="/api/v1", tags=["Events"])
+router = APIRouter(prefix="/api/v1", tags=["Events"], route_class=LateRoute)
 
 OVERLAP_HOURS_MAX = 720
 

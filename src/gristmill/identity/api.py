@@ -16,6 +16,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import Error, Malformed
 from gristmill.base.http import UuidId, body_digest, problem_responses, shared
 from gristmill.base.paging import FullList, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.identity import service
 from gristmill.identity.idempotency import KEY_CHARS_MAX, Answer, find_answer, keep_answer, peek_answer
 from gristmill.identity.model import Actor, ApiKey, Forbidden, NewApiKey, Scope, Unauthenticated
@@ -162,7 +163,7 @@ class _OnceOfStream(Once):
 
 OnceOfStream = Annotated[_OnceOfStream, Depends()]
 
-router = APIRouter(prefix="/api/v1", tags=["Keys"])
+router = APIRouter(prefix="/api/v1", tags=["Keys"], route_class=LateRoute)
 
 
 class KeyCreate(BaseModel):

@@ -32,12 +32,13 @@ from gristmill.base.http import (
     validated,
 )
 from gristmill.base.paging import CursorPage
+from gristmill.base.routes import LateRoute
 from gristmill.identity.api import AnyCall, Call, OnceOfStream, open_call
 from gristmill.inventory import service
 from gristmill.inventory.model import NAME_CHARS_MAX, Draft, Format, Inventory, StoredInventory
 from gristmill.inventory.reading import COPY_BYTES, SPOOL_MEMORY_BYTES, Reader, open_file, write_rejects
 
-router = APIRouter(prefix="/api/v1", tags=["Inventory"])
+router = APIRouter(prefix="/api/v1", tags=["Inventory"], route_class=LateRoute)
 limit_bodies(r"/api/v1/agents/\d+/inventories", "upload_bytes_max")
 
 FORM_FIELDS_MAX = 10

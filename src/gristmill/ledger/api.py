@@ -15,13 +15,14 @@ from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.http import CursorText, Limit, UuidId, problem_responses, shared
 from gristmill.base.money import parse_usd, usd
 from gristmill.base.paging import CursorPage
+from gristmill.base.routes import LateRoute
 from gristmill.identity import Forbidden, NewApiKey, Scope
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.ledger import payments, service
 from gristmill.ledger.model import Balance, Entry, Payment, PaymentStatus, PaymentTaken, local_path
 from gristmill.tables import write_csv
 
-router = APIRouter(prefix="/api/v1", tags=["Money"])
+router = APIRouter(prefix="/api/v1", tags=["Money"], route_class=LateRoute)
 
 PAYMENT_RETRY_AFTER_S = 5
 ENTRY_COLUMNS = (

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from gristmill.base import encoded, jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, UnsupportedType
 from gristmill.base.http import INT64_MAX, media_type, problem_responses, shared, validated
+from gristmill.base.routes import LateRoute
 from gristmill.identity.api import AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.mapping import service
 from gristmill.mapping.fields import LEAD, wanted
@@ -21,7 +22,7 @@ from gristmill.mapping.model import Mapping, MappingNotFound, StoredMapping
 from gristmill.mapping.propose import propose_mapping
 from gristmill.tables import read_table
 
-router = APIRouter(prefix="/api/v1/mappings", tags=["Mappings"])
+router = APIRouter(prefix="/api/v1/mappings", tags=["Mappings"], route_class=LateRoute)
 
 AGENT = "agent"
 FIELDS_MAX = 1000

@@ -15,6 +15,7 @@ from gristmill.base import encoded, jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
 from gristmill.base.http import Id, PageNumber, PerPage, media_type, problem_responses, shared, validated
 from gristmill.base.paging import FullList, Page, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.sources import service
 from gristmill.sources.kinds.postgres import env_keys
@@ -31,7 +32,7 @@ from gristmill.sources.model import (
 )
 from gristmill.sources.rungs import Rung
 
-router = APIRouter(prefix="/api/v1", tags=["Sources"])
+router = APIRouter(prefix="/api/v1", tags=["Sources"], route_class=LateRoute)
 
 FORM_FIELDS_MAX = 10
 ENCODED_CHARS_MAX = 64 * 1024**2

@@ -9,11 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gristmill.base.http import CursorText, Limit, PageNumber, PerPage, UuidId, problem_responses
 from gristmill.base.paging import CursorPage, Page
+from gristmill.base.routes import LateRoute
 from gristmill.identity.api import AdminCall, OnceGuard
 from gristmill.vault import service
 from gristmill.vault.model import OVERLAP_HOURS_MAX, VALUES_MAX, Secret, SecretUse
 
-router = APIRouter(prefix="/api/v1", tags=["Secrets"])
+router = APIRouter(prefix="/api/v1", tags=["Secrets"], route_class=LateRoute)
 
 S_PER_HOUR = 3600.0
 

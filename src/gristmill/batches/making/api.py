@@ -21,6 +21,7 @@ from gristmill.base import jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, UnsupportedType
 from gristmill.base.http import NDJSON, Id, media_type, problem_responses, shared, validated
 from gristmill.base.money import parse_usd
+from gristmill.base.routes import LateRoute
 from gristmill.batches import quote as quotes
 from gristmill.batches import service
 from gristmill.batches.columns import find_columns
@@ -32,7 +33,7 @@ from gristmill.batches.model import (
 from gristmill.batches.quote import Quote
 from gristmill.identity.api import Call, Once, OnceGuard, open_call
 
-router = APIRouter(prefix="/api/v1", tags=["Batches"])
+router = APIRouter(prefix="/api/v1", tags=["Batches"], route_class=LateRoute)
 
 INT32_MAX = 2**31 - 1
 ITEMS_MAX = 100_000

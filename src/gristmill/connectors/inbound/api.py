@@ -14,10 +14,11 @@ from pydantic import ConfigDict
 
 from gristmill.base.errors import UnsupportedType
 from gristmill.base.http import limit_bodies, media_type, problem_responses, shared
+from gristmill.base.routes import LateRoute
 from gristmill.connectors.inbound.accept import Message, Receiver, accept
 from gristmill.connectors.model import CAMEL
 
-router = APIRouter(tags=["Connectors"])
+router = APIRouter(tags=["Connectors"], route_class=LateRoute)
 limit_bodies(r"/hooks/[^/]*", "hook_bytes_max")
 
 MEMORY_BYTES = 1024**2

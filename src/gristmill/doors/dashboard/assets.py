@@ -13,13 +13,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from gristmill.base.errors import NotFound
+from gristmill.base.routes import LateRoute
 
 FOLDER = Path(__file__).parent / "static"
 FOR_EVER = "public, max-age=31536000, immutable"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 HASH_CHARS = 12
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=LateRoute)
 
 
 class Assets:

@@ -13,7 +13,6 @@ import psycopg
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from gristmill import ledger
@@ -21,6 +20,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import Error
 from gristmill.base.http import shared
 from gristmill.base.log import get_log
+from gristmill.base.routes import LateRoute
 from gristmill.doors.dashboard.addresses import link, safe_return
 from gristmill.doors.dashboard.render import html
 from gristmill.identity import Actor, Forbidden, Unauthenticated, authenticate_session
@@ -77,7 +77,7 @@ def open_visit(request: Request, csrf: str = "") -> Generator[Visit]:
         yield Visit(actor, tx)
 
 
-class PageRoute(APIRoute):
+class PageRoute(LateRoute):
     """A route whose errors are pages; without a session it leads to the login."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -22,12 +22,13 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
 from gristmill.base.http import limit_bodies, media_type, problem_responses, shared, validated
 from gristmill.base.money import parse_usd
+from gristmill.base.routes import LateRoute
 from gristmill.enrich import service
 from gristmill.enrich.service import Uploaded, Wishes
 from gristmill.identity.api import SESSION_COOKIE, Once, OnceOfStream, open_call
 from gristmill.inventory import Draft
 
-router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"])
+router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"], route_class=LateRoute)
 limit_bodies(r"/api/v1/batch/enrich/upload", "batch_enrich_body_bytes_max")
 
 INT32_MAX = 2**31 - 1

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from gristmill.base.errors import Invalid
 from gristmill.base.http import CursorText, Id, Limit, UuidId, problem_responses
 from gristmill.base.paging import CursorMeta, CursorPage, FullList, full_list
+from gristmill.base.routes import LateRoute
 from gristmill.events import agent_channels, service
 from gristmill.events.agent_channels import ChannelDraft, KeptChannel
 from gristmill.events.api import TestResult, Text, run_test
@@ -22,7 +23,7 @@ from gristmill.events.model import TOPICS, PendingItem, Status, Topic
 from gristmill.events.service import Decision
 from gristmill.identity.api import AdminCall, AnyCall, Call, OnceGuard
 
-router = APIRouter(prefix="/api/v1", tags=["Channels and pending items"])
+router = APIRouter(prefix="/api/v1", tags=["Channels and pending items"], route_class=LateRoute)
 
 
 class CamelModel(BaseModel):

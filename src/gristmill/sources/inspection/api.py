@@ -15,11 +15,12 @@ from starlette.datastructures import UploadFile
 from gristmill.base import encoded, jsons
 from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
 from gristmill.base.http import limit_bodies, media_type, problem_responses, shared
+from gristmill.base.routes import LateRoute
 from gristmill.identity.api import open_call
 from gristmill.sources.inspection.look import ROWS_DEFAULT, ROWS_MAX, Inspection, inspect
 from gristmill.tables import Hints
 
-router = APIRouter(prefix="/api/v1/tables", tags=["Tables"])
+router = APIRouter(prefix="/api/v1/tables", tags=["Tables"], route_class=LateRoute)
 limit_bodies(r"/api/v1/tables/inspect", "inspect_body_bytes_max")
 
 SPOOL_BYTES = 8 * 1024**2
