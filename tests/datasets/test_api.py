@@ -74,6 +74,8 @@ def test_a_wrong_template_is_told_with_line_and_column(desk: Desk) -> None:
         ({"file_path": "datasets/1/2/nothing"}, 422, "file_path"),
         ({"file_filename": None}, 422, "file_filename"),
         ({"file_filename": ""}, 422, "file_filename"),
+        ({"file_base64": encoded("not json"), "file_filename": "x.json", "type": "json"}, 422, None),
+        ({"file_base64": encoded(""), "file_filename": "x.csv"}, 422, None),
         ({"type": "pdf"}, 422, "type"),
         ({"type": "json"}, 422, "type"),
         ({"title": " "}, 422, "title"),

@@ -48,6 +48,32 @@ def test_a_truncated_array_keeps_its_good_elements() -> None:
     assert "middle" in table.rejects[0].reason
 
 
+@pytest.mark.parametrize("size", [1, 3, 7, 40, 0])
+def test_what_stands_behind_the_array_is_told(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    if size:
+        monkeypatch.setattr(json_rows, "WHOLE_BYTES_MAX", 10)
+        monkeypatch.setattr(source, "CHUNK_BYTES", size)
+    two = json.dumps([{"a": 1}, {"a": 2}], indent=1) + "\n" + json.dumps([{"a": 3}], indent=1)
+    table = read_table(two.encode(), format="json")
+    assert list(table.rows()) == [{"a": "1"}, {"a": "2"}]
+    assert [(item.line, item.reason) for item in table.rejects] == [
+        (3, "It stands behind the array of rows and is not read.")
+    ]
+    assert (table.receipt.lines, table.receipt.rows, table.receipt.rejects) == (3, 2, 1)
+    cut = read_table(b'[{"a": 1}, {"a": 2},  \n', format="json")
+    assert list(cut.rows()) == [{"a": "1"}, {"a": "2"}]
+    assert any("ends before its array" in warning for warning in cut.receipt.warnings)
+    sound = read_table(b'[{"a": 1}, {"a": 2}]  \n \n', format="json")
+    assert list(sound.rows()) == [{"a": "1"}, {"a": "2"}]
+    assert (sound.receipt.warnings, list(sound.rejects)) == ((), [])
+
+
+def test_two_objects_one_behind_the_other_are_told() -> None:
+    table = read_table(b'{"rows": [{"a": 1}]}{"rows": [{"a": 2}]}', format="json")
+    assert list(table.rows()) == [{"a": "1"}]
+    assert "not sound as a whole" in table.receipt.warnings[0]
+
+
 @pytest.mark.parametrize("size", [1, 3, 10, 1000])
 def test_large_files_are_cut_in_elements(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     objects = [{"id": i, "t": 'a "quoted", ] } \\', "n": {"m": [i]}} for i in range(20)]

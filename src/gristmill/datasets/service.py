@@ -112,6 +112,7 @@ def prepare(settings: Settings, draft: Draft, file: Sent) -> None:
         from gristmill.datasets.survey import key_index  # noqa: PLC0415 - NumPy takes a while to load
 
         key_index(table, draft.primary_key_field)
+        next(iter(table.groups()), None)  # what has no rows at all is told now, not by the processing
 
 
 def _wrong(name: str, message: str) -> Invalid:

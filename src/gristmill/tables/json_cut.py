@@ -25,8 +25,8 @@ class Piece(NamedTuple):
     """With the commas between them."""
     ends: list[int]
     """Index in `raw` behind each element."""
-    is_broken: bool = False
-    """Whether the file ends inside of the last one."""
+    fault: str = ""
+    """What is wrong with the last one, or with the end of the array where there is none; empty when all is well."""
 
     def elements(self) -> Iterator[bytes]:
         """One by one."""
@@ -39,12 +39,13 @@ class Piece(NamedTuple):
 def cut_array(chunks: Iterator[bytes]) -> Iterator[Piece]:
     """The elements of the first array of objects in a JSON text, or of the array that it is.
 
-    Nothing where there is no such array. What stands before or behind it is not looked at. Raises TooLargeToRead for
-    an element beyond its limit.
+    Nothing where there is no such array. What an object has before or behind its array is not looked at; what stands
+    behind an array that is the text itself is a fault. Raises TooLargeToRead for an element beyond its limit.
     """
-    buffer = _find_array(chunks)
-    if buffer is None:
+    found = _find_array(chunks)
+    if found is None:
         return
+    buffer, is_wrapped = found
     enough = 0
     while True:
         if len(buffer) >= enough:
@@ -52,6 +53,7 @@ def cut_array(chunks: Iterator[bytes]) -> Iterator[Piece]:
             if piece.ends:
                 yield piece
             if is_over:
+                yield from () if is_wrapped else _behind(rest, chunks)
                 return
             # A long element is looked at again only when twice as much is there: linear, not quadratic.
             enough = 0 if piece.ends else 2 * len(rest)
@@ -62,15 +64,34 @@ def cut_array(chunks: Iterator[bytes]) -> Iterator[Piece]:
         if chunk is None:
             break
         buffer += chunk
+    yield from _last(buffer, is_wrapped=is_wrapped)
+
+
+def _last(buffer: bytes, *, is_wrapped: bool) -> Iterator[Piece]:
+    """What is left where the file ends."""
     piece, rest, is_over = _cut(buffer)
     if piece.ends:
         yield piece
-    if rest.strip() and not is_over:
-        yield Piece(rest, [len(rest)], is_broken=True)
+    if is_over:
+        yield from () if is_wrapped else _behind(rest, iter(()))
+    elif rest.strip():
+        yield Piece(rest, [len(rest)], "The file ends in the middle of this element.")
+    else:
+        yield Piece(b"", [], "The file ends before its array of rows does.")
 
 
-def _find_array(chunks: Iterator[bytes]) -> bytes | None:
-    """What follows the opening bracket; None without one."""
+def _behind(buffer: bytes, chunks: Iterator[bytes]) -> Iterator[Piece]:
+    """The beginning of what stands behind the array, when that is not blank."""
+    while not buffer.strip():
+        chunk = next(chunks, None)
+        if chunk is None:
+            return
+        buffer = chunk
+    yield Piece(buffer, [len(buffer)], "It stands behind the array of rows and is not read.")
+
+
+def _find_array(chunks: Iterator[bytes]) -> tuple[bytes, bool] | None:
+    """(what follows the opening bracket, whether an object has it); None without one."""
     buffer, position, opened = b"", 0, -1
     is_first = True
     for chunk in chunks:
@@ -78,14 +99,14 @@ def _find_array(chunks: Iterator[bytes]) -> bytes | None:
         if is_first and buffer.strip():
             is_first = False
             if buffer.lstrip().startswith(b"["):
-                return buffer.lstrip()[1:]
+                return buffer.lstrip()[1:], False
         for match in _TOKEN.finditer(buffer, position):
             if match["end"] == b"":
                 break
             position = match.end()
             token = match[0]
             if token == b"{" and opened >= 0:
-                return buffer[opened:]
+                return buffer[opened:], True
             opened = match.end() if token == b"[" else -1
         keep = opened if opened >= 0 else position
         buffer, position = buffer[keep:], position - keep

@@ -63,6 +63,7 @@ class JsonReader:
         """Raises Unreadable when the file can't be rows."""
         self._source = source
         self.dialect = dialect
+        self._damage = ""
         self._values = None if dialect.format == "jsonl" else self._load_whole()
 
     @property
@@ -128,6 +129,8 @@ class JsonReader:
                 values = self._values[start : start + GROUP_ROWS]
                 yield Run(range(start + 1, start + 1 + len(values)), values)
         else:
+            if self._damage:
+                log.note(f"The file is not sound as a whole; the first array of objects is read. {self._damage}")
             yield from _array_runs(self._chunks(), log)
 
     def _lines(self, log: Log) -> Iterator[Run]:
@@ -159,7 +162,8 @@ class JsonReader:
                 return None
         try:
             value = parse(bytes(data))
-        except Unreadable:
+        except Unreadable as error:
+            self._damage = error.message
             return None
         if isinstance(value, list):
             return cast("list[Any]", value)
@@ -202,9 +206,10 @@ def _array_runs(chunks: Iterator[bytes], log: Log) -> Iterator[Run]:
         found = True
         numbers = range(number + 1, number + 1 + len(piece.ends))
         number += len(piece.ends)
-        if piece.is_broken:
-            raw = piece.raw.strip()[:REJECT_BYTES_MAX]
-            log.reject(Reject(number, raw, "The file ends in the middle of this element."))
+        if piece.fault and not piece.ends:
+            log.note(piece.fault)
+        elif piece.fault:
+            log.reject(Reject(number, piece.raw.strip()[:REJECT_BYTES_MAX], piece.fault))
         elif (values := _parse_all(piece.raw, len(numbers))) is not None:
             for start in range(0, len(values), GROUP_ROWS):
                 yield Run(numbers[start : start + GROUP_ROWS], values[start : start + GROUP_ROWS])
