@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gristmill.agents import runtimes, templates
-from gristmill.base.config import Settings
+from gristmill.base.config import Settings, written
 from gristmill.base.errors import CODES
 from gristmill.base.kinds import Family
 from gristmill.base.migrate import migrate
@@ -102,7 +102,7 @@ def _default(name: str, field: FieldInfo) -> str:
         return "none"
     if isinstance(value, float) and value.is_integer():
         return f"`{int(value)}`"
-    return f"`{value}`"
+    return f"`{written(value)}`"
 
 
 def _bounds(field: FieldInfo) -> str:

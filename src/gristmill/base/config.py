@@ -253,14 +253,18 @@ def _env_name(name: str) -> str:
     return field.validation_alias if isinstance(field.validation_alias, str) else f"GRISTMILL_{name.upper()}"
 
 
+def written(value: object) -> str:
+    """A value as the environment would have it: `1` and `0` for switches, nothing for what is not set."""
+    return "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
+
+
 def setting_lines(current: Settings) -> list[SettingLine]:
     """All settings with value (secrets redacted), source and meaning, in order of their declaration."""
     lines: list[SettingLine] = []
     for name, field in Settings.model_fields.items():
         env = _env_name(name)
         value: object = getattr(current, name)
-        secret = isinstance(value, SecretStr)
-        shown = "" if value is None else "********" if secret else str(value)
+        shown = "********" if isinstance(value, SecretStr) else written(value)
         source = "environment" if os.environ.get(env) else "default"
         lines.append(SettingLine(env, shown, source, field.description or ""))
     return lines
