@@ -98,11 +98,18 @@ def test_from_an_anonymous_upload_to_the_end(
     wait_for(lambda: linked(owner, job), "the link")
     click(chrome, "Fax")
     click(chrome, "Save mapping")
-    wait_for(
-        lambda: owner.get(f"/api/v1/batch/enrich/{job}/mapping").json()["variants"] == ["Fax"], "the saved mapping"
-    )
+
+    def variants() -> list[str]:
+        return owner.get(f"/api/v1/batch/enrich/{job}/mapping").json()["variants"]
+
+    wait_for(lambda: variants() == ["Fax"], "the saved mapping")
+    wait_for(lambda: "A saved mapping counts" in shown(chrome), "the review of what was saved")
+    click(chrome, "Fax")
+    assert "Not saved yet" in shown(chrome)
     click(chrome, "Start")
     wait_for(lambda: "Starting an enrichment needs" in shown(chrome), "the balance gate")
+    assert variants() == [], "what was chosen counts without a press on Save"
+    click(chrome, "Fax")
     assert "Top up" in shown(chrome)
     fund(database, owner.organization_id, 20_000_000)
     click(chrome, "Start")

@@ -132,3 +132,52 @@ def test_datasets_of_others_are_not_there(
     assert (
         browser.post(f"/dashboard/agents/{theirs}/datasets/1/sql", data={"csrf": csrf, "sql": "x"}).status_code == 404
     )
+
+
+def test_a_new_file_is_planned_and_then_taken_in(
+    owner: Caller, browser: httpx.Client, agent: int, worker: object
+) -> None:
+    page = analyzed(browser, agent)
+    form = {name: hidden(page, name) for name in ("csrf", "file_path")}
+    made = browser.post(
+        f"/dashboard/agents/{agent}/datasets/new", data={**form, "title": "Shops", "template": "{{.what}}", "key": "id"}
+    )
+    here = made.headers["location"]
+    api = here.replace("/dashboard/", "/api/")
+
+    def version() -> int | None:
+        found = owner.get(api).json()
+        return found["version"] if found["ingest_status"] == "completed" else None
+
+    wait_for(lambda: version() == 1, "ingest")
+    more = SHOPS.replace("every morning", "on Sundays") + "4,New Leaf,House plants\n"
+    planned = browser.post(f"{here}/plan", data={"csrf": form["csrf"]}, files={"file": ("more.csv", more.encode())})
+    assert planned.status_code == 200
+    shown = re.findall(r"<dt>(Added|Changed|Removed|Unchanged)</dt><dd><span>(\d+)</span>", planned.text)
+    assert dict(shown) == {"Added": "1", "Changed": "1", "Removed": "0", "Unchanged": "2"}
+    assert version() == 1, "a plan changes nothing"
+    taken = {"csrf": form["csrf"], "file_path": hidden(planned, "file_path")}
+    assert browser.post(f"{here}/file", data=taken).headers["location"] == here
+    wait_for(lambda: version() == 2, "the new version")
+    less = browser.post(
+        f"{here}/plan", data={"csrf": form["csrf"]}, files={"file": ("less.csv", SHOPS.splitlines()[0] + "\n9,x,y\n")}
+    )
+    assert "Remove them and take it in" in less.text
+    assert hidden(less, "confirmed") == "true"
+
+
+def test_a_file_that_is_no_table_is_no_plan(owner: Caller, browser: httpx.Client, agent: int, worker: object) -> None:
+    page = analyzed(browser, agent)
+    form = {name: hidden(page, name) for name in ("csrf", "file_path")}
+    made = browser.post(
+        f"/dashboard/agents/{agent}/datasets/new", data={**form, "title": "Shops", "template": "{{.what}}", "key": "id"}
+    )
+    here = made.headers["location"]
+    for files in ({}, {"file": ("broken.xlsx", b"PK\x03\x04 no workbook")}, {"file": ("other.csv", b"a,b\n1,2\n")}):
+        refused = browser.post(f"{here}/plan", data={"csrf": form["csrf"]}, files=files)
+        assert 400 <= refused.status_code < 500, files
+        assert 'role="alert"' in refused.text
+    unknown = browser.post(f"{here}/file", data={"csrf": form["csrf"], "file_path": "datasets/1/1/nothing.csv"})
+    assert unknown.status_code == 404
+    assert browser.get(f"{here}/plan").headers["location"] == here
+    assert browser.post(f"{here}/plan", data={"csrf": "no"}).status_code == 403

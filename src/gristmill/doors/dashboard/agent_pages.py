@@ -11,13 +11,13 @@ from gristmill import agents
 from gristmill.base import jsons
 from gristmill.base.errors import Error, Invalid
 from gristmill.base.http import Id, PageNumber
-from gristmill.doors.dashboard import agent_batch, agent_connectors, agent_settings, dataset_pages
+from gristmill.doors.dashboard import agent_batch, agent_connectors, agent_settings, dataset_pages, dataset_plan
 from gristmill.doors.dashboard.agent_tabs import TABS, Tab, show_tab
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-for part in (agent_batch, dataset_pages):
+for part in (agent_batch, dataset_plan, dataset_pages):  # the last ones take whatever verb is left
     router.routes.extend(part.router.routes)
 
 PER_PAGE = 50

@@ -15,7 +15,7 @@ from gristmill.base.errors import Error, Invalid, PluginError
 from gristmill.base.http import CursorText, Id, PageNumber, shared
 from gristmill.datasets import files, listing, service
 from gristmill.datasets.analyze import Analysis, analyze_file
-from gristmill.datasets.model import Answer, Draft, Mode, Question, SearchResult, TemplateOptions
+from gristmill.datasets.model import Answer, Draft, Mode, Plan, Question, SearchResult, Sent, TemplateOptions
 from gristmill.datasets.querying import query
 from gristmill.datasets.questions import ask
 from gristmill.datasets.service import Changes, Scope
@@ -39,8 +39,8 @@ Change = Literal["process", "delete", "activate"]
 
 def values(visit: Visit, agent: Agent, request: Request) -> Mapping[str, Any]:
     """One page of the agent's datasets."""
-    page = request.query_params.get("page", "1")
-    number = max(int(page), 1) if page.isdecimal() and len(page) < 7 else 1  # noqa: PLR2004 - more pages there are not
+    text = request.query_params.get("page", "1")
+    number = max(int(text), 1) if text.isdecimal() and len(text) < 7 else 1  # noqa: PLR2004 - more pages there are not
     scope = Scope(visit.organization_id, agent.id)
     return {
         "page": service.list_datasets(visit.tx, scope, page=number, per_page=PER_PAGE),
@@ -168,12 +168,12 @@ def show_dataset(
         except (Error, PluginError) as error:
             problem = error.message
     with open_visit(request) as visit:
-        return _page(
+        return page(
             visit, agent_id, dataset_id, q=q, mode=mode, find=find, cursor=cursor, result=result, problem=problem
         )
 
 
-def _page(
+def page(
     visit: Visit,
     agent_id: int,
     dataset_id: int,
@@ -188,7 +188,10 @@ def _page(
     problem: str = "",
     http_status: int = 200,
     template: str | None = None,
+    plan: Plan | None = None,
+    planned: Sent | None = None,
 ) -> Response:
+    """The page of a dataset, with what was asked of it."""
     tx, scope = visit.tx, Scope(visit.organization_id, agent_id)
     row = service.row_of(tx, scope, dataset_id)
     dataset = service.dataset_of(row)
@@ -214,6 +217,8 @@ def _page(
         answer=answer,
         problem=problem,
         template_text=dataset.template if template is None else template,
+        plan=plan,
+        planned=planned,
     )
 
 
@@ -230,9 +235,9 @@ def run_sql(
         if error.code == "not_found":
             raise
         with open_visit(request, csrf) as visit:
-            return _page(visit, agent_id, dataset_id, sql=sql, problem=told(error), http_status=error.status)
+            return page(visit, agent_id, dataset_id, sql=sql, problem=told(error), http_status=error.status)
     with open_visit(request, csrf) as visit:
-        return _page(visit, agent_id, dataset_id, sql=sql, answer=answer)
+        return page(visit, agent_id, dataset_id, sql=sql, answer=answer)
 
 
 @router.post("/dashboard/agents/{agent_id}/datasets/{dataset_id}/template")
@@ -251,7 +256,7 @@ def change_template(
             service.update(visit.tx, scope, dataset_id, changes)
     except Error as error:
         with open_visit(request, csrf) as visit:
-            return _page(visit, agent_id, dataset_id, problem=told(error), http_status=error.status, template=template)
+            return page(visit, agent_id, dataset_id, problem=told(error), http_status=error.status, template=template)
     return RedirectResponse(f"/dashboard/agents/{agent_id}/datasets/{dataset_id}", status_code=303)
 
 
@@ -276,7 +281,7 @@ def change_dataset(
         if error.code != "conflict":
             raise
         with open_visit(request, csrf) as visit:
-            return _page(visit, agent_id, dataset_id, problem=error.message, http_status=error.status)
+            return page(visit, agent_id, dataset_id, problem=error.message, http_status=error.status)
     return RedirectResponse(here, status_code=303)
 
 

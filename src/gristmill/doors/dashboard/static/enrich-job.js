@@ -13,6 +13,8 @@ let token = tokenOf(id);
 let state = "";
 let counted = "";
 let paged = false;
+/** Choices of the mapping that were not saved yet. */
+let unsaved = null;
 /** @type {EventSource | null} */
 let watched = null;
 
@@ -56,9 +58,17 @@ async function link() {
 }
 
 async function start(verb) {
+  await keepMapping();
   await call(`/${verb}`, { method: "POST", json: {} });
   place("banners").replaceChildren();
   await show();
+}
+
+/** What was chosen and not saved counts all the same. */
+async function keepMapping() {
+  if (!unsaved) return;
+  await call("/mapping", { method: "PATCH", json: unsaved });
+  unsaved = null;
 }
 
 const change = (verb) => async () => {
@@ -125,15 +135,18 @@ function banners(job, quote) {
 async function review(job, quote) {
   const mapping = await call("/mapping");
   const save = async (body) => {
-    await call("/mapping", { method: "PATCH", json: body });
+    unsaved = body;
+    await keepMapping();
     place("said").textContent = "The mapping is saved.";
+    state = ""; // draw the review anew, with what the saved mapping says
     await show();
   };
+  const changed = (body) => { unsaved = body; };
   const covered = loggedIn ? `; the balance covers ${whole(quote.rows_covered)}` : "";
   const cost = make("p.note", {}, `${whole(quote.rows_to_run)} rows to run, at most ${usd(quote.cost_usd_max)}${covered}.`);
   const head = make("div.card-head", {}, make("h2", { id: "mapping-title" }, "Columns"), quote.rows_to_run ? cost : null);
   const locked = job.status !== "uploaded";
-  place("mapping").replaceChildren(head, mappingTable(mapping, { locked, save, refused }));
+  place("mapping").replaceChildren(head, mappingTable(mapping, { locked, save, changed, refused }));
   place("mapping").hidden = false;
   if (locked) place("rows").after(place("mapping")); // what was settled goes below what happens
 }
