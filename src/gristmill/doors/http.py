@@ -118,12 +118,13 @@ class _StoreProbe:
 
     async def look(self, settings: Settings) -> str:
         """`ok`, or what is wrong, within `STORE_S_MAX`."""
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(asyncio.to_thread(lambda: ObjectStore.of(settings).check()))
-        done, _ = await asyncio.wait({self._look}, timeout=STORE_S_MAX)
+        look = self._look
+        if look is None or look.done():
+            look = self._look = asyncio.create_task(asyncio.to_thread(lambda: ObjectStore.of(settings).check()))
+        done, _ = await asyncio.wait({look}, timeout=STORE_S_MAX)
         if not done:
             return f"no answer within {STORE_S_MAX:g} s"
-        failure = self._look.exception()
+        failure = look.exception()
         if failure is None:
             return OK
         return failure.message if isinstance(failure, Error) else type(failure).__name__
