@@ -68,6 +68,13 @@ def test_what_stands_behind_the_array_is_told(monkeypatch: pytest.MonkeyPatch, s
     assert (sound.receipt.warnings, list(sound.rejects)) == ((), [])
 
 
+def test_arrays_that_are_not_read_are_told() -> None:
+    data = {"meta": {"tags": [1, 2]}, "data": {"rows": [{"a": 1}, {"a": 2}], "notes": [{"n": "x"}]}, "none": []}
+    table = read_table(json.dumps(data).encode())
+    assert list(table.rows()) == [{"a": "1"}, {"a": "2"}]
+    assert table.receipt.warnings == ("The longest array of objects, `data.rows`, is read; `data.notes` (1) is not.",)
+
+
 def test_two_objects_one_behind_the_other_are_told() -> None:
     table = read_table(b'{"rows": [{"a": 1}]}{"rows": [{"a": 2}]}', format="json")
     assert list(table.rows()) == [{"a": "1"}]

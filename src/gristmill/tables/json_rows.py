@@ -41,6 +41,7 @@ LINE_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of one line."""
 GROUP_ROWS = 1_000
 """Rows handed out at a time."""
+NOTE_CHARS_MAX = 500
 SEARCH_DEPTH_MAX = 8
 """How deep an array of rows may lie inside of objects."""
 
@@ -63,7 +64,7 @@ class JsonReader:
         """Raises Unreadable when the file can't be rows."""
         self._source = source
         self.dialect = dialect
-        self._damage = ""
+        self._note = ""
         self._values = None if dialect.format == "jsonl" else self._load_whole()
 
     @property
@@ -122,6 +123,8 @@ class JsonReader:
 
     def _runs(self, log: Log) -> Iterator[Run]:
         """The elements in order, GROUP_ROWS at most in a run; what can't be parsed is a reject."""
+        if self._note:
+            log.note(self._note)
         if self.dialect.format == "jsonl":
             yield from self._lines(log)
         elif self._values is not None:
@@ -129,8 +132,6 @@ class JsonReader:
                 values = self._values[start : start + GROUP_ROWS]
                 yield Run(range(start + 1, start + 1 + len(values)), values)
         else:
-            if self._damage:
-                log.note(f"The file is not sound as a whole; the first array of objects is read. {self._damage}")
             yield from _array_runs(self._chunks(), log)
 
     def _lines(self, log: Log) -> Iterator[Run]:
@@ -163,13 +164,20 @@ class JsonReader:
         try:
             value = parse(bytes(data))
         except Unreadable as error:
-            self._damage = error.message
+            self._note = f"The file is not sound as a whole; the first array of objects is read. {error.message}"
             return None
         if isinstance(value, list):
             return cast("list[Any]", value)
         if not isinstance(value, dict):
             raise Unreadable("The JSON file is a single value and no rows.")
-        return _longest_array(value) or [value]
+        arrays = _arrays(value)
+        if not arrays:
+            return [value]
+        best = max(arrays, key=lambda name: len(arrays[name]))
+        others = ", ".join(f"`{name}` ({len(array)})" for name, array in arrays.items() if name != best)
+        if others:
+            self._note = f"The longest array of objects, `{best}`, is read; {others} is not."[:NOTE_CHARS_MAX]
+        return arrays[best]
 
 
 def parse(data: bytes) -> Any:
@@ -259,24 +267,22 @@ def _scalar(item: Any) -> Any:
         raise Unreadable("The value is nested too deep.") from error
 
 
-def _longest_array(value: Any) -> list[Any]:
-    """The longest array of objects inside of objects; empty when there is none."""
-    best: list[Any] = []
-    level: list[Any] = [value]
+def _arrays(value: dict[str, Any]) -> dict[str, list[Any]]:
+    """Arrays of objects inside of objects, by dotted name, the outer ones first."""
+    found: dict[str, list[Any]] = {}
+    level: list[tuple[str, dict[str, Any]]] = [("", value)]
     for _ in range(SEARCH_DEPTH_MAX):
-        below: list[Any] = []
-        for node in level:
-            if not isinstance(node, dict):
-                continue
-            for item in cast("dict[str, Any]", node).values():
+        below: list[tuple[str, dict[str, Any]]] = []
+        for path, node in level:
+            for name, item in node.items():
                 if isinstance(item, list):
                     array = cast("list[Any]", item)
-                    if len(array) > len(best) and isinstance(array[0], dict):
-                        best = array
+                    if array and isinstance(array[0], dict):
+                        found[f"{path}{name}"] = array
                 elif isinstance(item, dict):
-                    below.append(item)
+                    below.append((f"{path}{name}.", cast("dict[str, Any]", item)))
         level = below
-    return best
+    return found
 
 
 def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
