@@ -41,6 +41,8 @@ LOOK_S = 0.2
 """How often a worker looks for syncs, if the lookout has seen any; at once when one has ended, since another may wait
 for it."""
 SIGN = "syncs"
+ASK_S = 0.05
+"""How often it asks the worker's lookout whether there may be any, which costs next to nothing."""
 GATHER_S = 0.02
 """Several that end within this time are one reason to look."""
 TROUBLE_S = 1.0
@@ -80,7 +82,7 @@ class Runner:
         try:
             while not self._context.stopping.is_set():
                 if not news and not self._context.is_due(SIGN, looked_at):
-                    news = await self._pause(LOOK_S)
+                    news = await self._pause(ASK_S)
                     continue
                 looked_at = time.monotonic()
                 rows = await self._claim()
