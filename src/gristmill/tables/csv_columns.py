@@ -29,9 +29,9 @@ _SPELLED_OTHERWISE = (b"e", b"0.0000", b"null")
 def quoted_lines(
     rows: Sequence[Sequence[Any]], newline: str, plain: Callable[[Any], Any], *, guard_formulas: bool
 ) -> bytes | None:
-    """Rows as lines with commas, every text in quotes; None where rows differ in width or have
-    none, or a cell is not for JSON.
+    """Rows as lines with commas, every text in quotes; None where that takes one cell after the other.
 
+    So it is where rows differ in width or have none, and where a cell is not for JSON.
     `plain` turns a cell of any kind into a text, a whole number or a finite float.
     """
     try:

@@ -22,6 +22,7 @@ from gristmill.tables.table import Log
 
 COMMENT_REASON = "A comment."
 RULE_REASON = "A line under the header."
+QUOTES_NOTE = "A record has quotes that are not closed or not doubled; they were taken as text."
 NUL_REASON = "The record has NUL characters."
 _REPAIRABLE = frozenset(("utf-8", "utf-8-sig", "cp1252"))
 
@@ -82,9 +83,9 @@ class Fitting:
             return [], [], self.tail
         if piece.has_broken_bytes:
             self.log.note(f"Some bytes are not valid {self.dialect.encoding} and were repaired.", piece.first_line)
-        for malformed in block.malformed:
-            line = piece.first_line + block.starts[malformed]
-            self.log.note("A record has quotes that are not closed or not doubled; they were taken as text.", line)
+        if block.malformed:
+            line = piece.first_line + block.starts[block.malformed[0]]
+            self.log.note(QUOTES_NOTE, line, times=len(block.malformed))
         index = self.skip_top(block, piece.first_line)
         new = self.take(piece, index) if self.is_plain(piece, index) else self.settle_all(piece, index)
         kept = len(self.tail)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -32,8 +34,9 @@ LINES_PER_GIVEN_UP = 1_000
 BLOCK_LINES = 50_000
 """Lines of one block, unless one record has more."""
 _NOT_YET, _TOO_FAR = 0, -1
-_WINDOW_LINES = 512
-"""Lines given to the C parser at once after it met a bad one."""
+_WINDOW_LINES, _WINDOW_LINES_MAX = 4, 512
+"""Lines given to the C parser at once after it met a bad one, twice as many while all are good: bad ones are often
+together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +137,21 @@ def _split_quoted(block: Block, grammar: Grammar, *, is_last: bool) -> None:
     lines, window = block.lines, min(len(block.lines), BLOCK_LINES)
     while block.used < len(lines) and len(block.rows) < BLOCK_LINES:
         whole = block.used == 0 and window >= len(lines)
-        reader = _c_reader(lines if whole else lines[block.used : block.used + window], grammar)
+        some = lines if whole else lines[block.used : block.used + window]
+        reader = _c_reader(some, grammar)
         base = block.used
         try:
             for row in reader:
                 block.add(row, base + reader.line_num - block.used)
         except csv.Error:
-            if not _one_record(block, grammar, is_last=is_last):
-                return
-            window = _WINDOW_LINES
+            # A record that is still open where the window ends may close behind it.
+            may_close = reader.line_num == len(some) and base + len(some) < len(lines)
+            if not (may_close and window < _WINDOW_LINES_MAX):
+                if not _one_record(block, grammar, is_last=is_last):
+                    return
+                window = _WINDOW_LINES
+                continue
+        window = min(2 * window, max(window, _WINDOW_LINES_MAX))
 
 
 def _split_one_by_one(block: Block, grammar: Grammar) -> bool:
@@ -203,6 +212,8 @@ def parse_record(
     when the record then has the expected width. Otherwise the opening quote is taken as a letter and the
     record ends with its line, so an unclosed quote costs one record and never the rest of the file.
     """
+    if lenient_lines_max == 1 and stays_open(lines, start, grammar):
+        return Outcome(lines[start].rstrip("\r\n").split(grammar.delimiter), 1, malformed=True, given_up=True)
     count, text, tries = 1, lines[start], 0
     while text.count(grammar.quote) <= QUOTES_MAX:
         cells, closed, malformed = _parse_text(text, grammar, literal=False)
@@ -229,6 +240,26 @@ def parse_record(
         count = end - start
     cells, _, _ = _parse_text(lines[start], grammar, literal=True)
     return Outcome(cells, 1, malformed=True, given_up=True)
+
+
+def stays_open(lines: list[str], start: int, grammar: Grammar) -> bool:
+    """Whether the line's only quote opens a cell that can't end in the next line, where the next quotes are.
+
+    A quick answer for files with an unclosed quote in line after line; False also where a longer look is needed.
+    """
+    line, delimiter, quote = lines[start], grammar.delimiter, grammar.quote
+    if grammar.escape or grammar.skip_initial_space or delimiter == " " or len(delimiter) != 1:
+        return False
+    if start + 1 >= len(lines) or line.count(quote) != 1 or not (line[0] == quote or delimiter + quote in line):
+        return False
+    following = lines[start + 1]
+    return following.count(quote) % 2 == 1 and not _closer(delimiter, quote).search(following)
+
+
+@lru_cache(64)
+def _closer(delimiter: str, quote: str) -> re.Pattern[str]:
+    """A quote that may be the end of a cell."""
+    return re.compile(rf"{re.escape(quote)} *(?:{re.escape(delimiter)}|\s*$|[\r\n])")
 
 
 def _closing_line(lines: list[str], start: int, stop: int, grammar: Grammar) -> int:
@@ -268,6 +299,8 @@ def _parse_text(text: str, grammar: Grammar, *, literal: bool) -> tuple[list[str
                 if position >= len(text) or text[position] in "\r\n":
                     return cells, position, malformed
                 position += len(delimiter)
+                if not blanks and text.find(quote, position) < 0 and text.find("\n", position) < 0:
+                    return [*cells, *text[position:].split(delimiter)], len(text), malformed
                 continue
             if not literal:
                 return cells, -1, malformed or stray

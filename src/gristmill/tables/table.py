@@ -40,12 +40,12 @@ class Log:
         if len(self.rejects) < REJECTS_KEPT_MAX:
             self.rejects.append(reject)
 
-    def note(self, message: str, line: int = 0) -> None:
+    def note(self, message: str, line: int = 0, times: int = 1) -> None:
         """Count a warning; the same message is told once, with the number of times and the first line."""
         if message in self.warnings:
-            self.warnings[message] += 1
+            self.warnings[message] += times
         elif len(self.warnings) < WARNINGS_MAX:
-            self.warnings[message] = 1
+            self.warnings[message] = times
             self.first_lines[message] = line
 
     def _told(self) -> Iterator[str]:
