@@ -76,3 +76,71 @@ def test_deploying_needs_the_sessions_token_and_a_template(owner: Caller, browse
     assert browser.post("/dashboard/agents", data={"csrf": "no", "slug": "echo"}).status_code == 403
     assert browser.post("/dashboard/agents", data={"csrf": csrf, "slug": "nothing"}).status_code == 404
     assert agents_of(owner) == []
+
+
+SETTINGS = {
+    "name": "Scores, renamed",
+    "price_usd": "0.0125",
+    "daily_budget_usd": "5",
+    "concurrency": "3",
+    "rpm": "120",
+    "timeout_s": "2.5",
+    "max_attempts": "2",
+    "schedule_cron": "0 6 * * 1-5",
+    "config": '{"options": {"region": "GB"}, "entry_point": "gristmill.agents.builtin.contacts:clean_contact"}',
+}
+
+
+@pytest.fixture
+def here(browser: httpx.Client, csrf: str) -> str:
+    """The page of a deployed agent."""
+    answer = browser.post("/dashboard/agents", data={"csrf": csrf, "slug": "clean-contacts"})
+    return answer.headers["location"]
+
+
+def test_settings_are_changed_and_limits_are_taken_away(
+    owner: Caller, browser: httpx.Client, csrf: str, here: str
+) -> None:
+    agent = here.replace("/dashboard/", "/api/v1/")
+    before = owner.get(agent).json()
+    saved = browser.post(f"{here}/settings", data={"csrf": csrf, **SETTINGS})
+    assert (saved.status_code, saved.headers["location"]) == (303, f"{here}?tab=settings")
+    after = owner.get(agent).json()
+    assert after["config"]["options"] == {"region": "GB"}
+    assert (after["name"], after["price_usd"], after["daily_budget_usd"]) == ("Scores, renamed", "0.012500", "5.000000")
+    assert (after["concurrency"], after["timeout_s"], after["schedule_cron"]) == (3, 2.5, "0 6 * * 1-5")
+    assert after["retry"] == {**before["retry"], "max_attempts": 2}
+    page = html.unescape(browser.get(f"{here}?tab=settings").text)
+    form = {name: re.search(rf'name="{name}"[^>]*value="([^"]*)"', page) for name in SETTINGS if name != "config"}
+    shown = {name: found[1] for name, found in form.items() if found}
+    assert shown == {**{name: text for name, text in SETTINGS.items() if name != "config"},
+                     "price_usd": "0.012500", "daily_budget_usd": "5.000000"}  # fmt: skip
+    less = {**SETTINGS, "daily_budget_usd": "", "rpm": " ", "schedule_cron": "", "price_usd": ""}
+    assert browser.post(f"{here}/settings", data={"csrf": csrf, **less}).status_code == 303
+    free = owner.get(agent).json()
+    assert (free["daily_budget_usd"], free["rate_limit"]["rpm"], free["schedule_cron"]) == (None, None, None)
+    assert free["price_micro_usd"] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "words"),
+    [
+        ("concurrency", "many", "concurrency"),
+        ("timeout_s", "-1", "timeout_s"),
+        ("price_usd", "a lot", "price_usd"),
+        ("schedule_cron", "at noon", "cron"),
+        ("config", '{"entry_point": "os:system"}', "os:system"),
+        ("name", " ", "name"),
+    ],
+)
+def test_settings_that_are_refused_stay_typed(
+    owner: Caller, browser: httpx.Client, csrf: str, here: str, field: str, text: str, words: str
+) -> None:
+    agent = here.replace("/dashboard/", "/api/v1/")
+    before = owner.get(agent).json()
+    answer = browser.post(f"{here}/settings", data={"csrf": csrf, **SETTINGS, field: text})
+    assert answer.status_code == 422
+    assert words in re.search(r'role="alert">.*?</div></div>', answer.text, re.DOTALL)[0]  # type: ignore[index]
+    assert html.escape(text).replace("&quot;", "&#34;") in answer.text
+    assert owner.get(agent).json() == before
+    assert browser.get(f"{here}/settings").headers["location"] == f"{here}?tab=settings"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from gristmill import agents
-from gristmill.base import jsons
-from gristmill.base.errors import Error, Invalid
+from gristmill.base.errors import Error
 from gristmill.base.http import Id, PageNumber
 from gristmill.doors.dashboard import agent_batch, agent_connectors, agent_settings, dataset_pages, dataset_plan
-from gristmill.doors.dashboard.agent_tabs import TABS, Tab, show_tab
+from gristmill.doors.dashboard.agent_tabs import TABS, Tab, config_of, show_tab
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-for part in (agent_batch, dataset_plan, dataset_pages):  # the last ones take whatever verb is left
+for part in (agent_batch, agent_settings, dataset_plan, dataset_pages):  # the last ones take whatever verb is left
     router.routes.extend(part.router.routes)
 
 PER_PAGE = 50
@@ -28,8 +27,6 @@ TABS.update(
     settings=Tab("settings", "Settings", agent_settings.values),
 )
 FIRST = "batch"
-REFUSALS = frozenset({"invalid", "conflict", "egress_refused"})
-"""What a person can mend in the form."""
 FormText = Annotated[str, Form(max_length=200)]
 ConfigText = Annotated[str, Form(max_length=20_000)]
 
@@ -60,24 +57,13 @@ def deploy(request: Request, csrf: FormText = "", slug: FormText = "", config: C
     """An agent from a template; then its page. What is refused is told, and what was typed stays."""
     try:
         with open_visit(request, csrf) as visit:
-            made = agents.deploy(visit.tx, visit.organization_id, slug, name=None, config=_config_of(config))
+            made = agents.deploy(visit.tx, visit.organization_id, slug, name=None, config=config_of(config))
     except Error as problem:
-        if problem.code not in REFUSALS:
+        if problem.code not in agent_settings.REFUSALS:
             raise
         with open_visit(request, csrf) as visit:
             return _agents_page(visit, 1, problem=problem, slug=slug, given=config)
     return RedirectResponse(f"/dashboard/agents/{made.id}", status_code=303)
-
-
-def _config_of(text: str) -> dict[str, Any]:
-    """A form's JSON. Raises `Invalid`."""
-    try:
-        found = jsons.loads(text.encode()) if text.strip() else {}
-    except ValueError as error:
-        raise Invalid(f"The config is no JSON: {error}.") from None
-    if not isinstance(found, dict):
-        raise Invalid("The config must be a JSON object.")
-    return found
 
 
 @router.get("/dashboard/agents/{agent_id}")

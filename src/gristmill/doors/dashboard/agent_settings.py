@@ -1,17 +1,116 @@
-"""An agent's tab `settings`: how it runs, to read."""
+"""An agent's tab `settings`: how it runs, and a form that changes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import ValidationError
 
+from gristmill import agents
 from gristmill.agents import Agent
-from gristmill.doors.dashboard.door import Visit
+from gristmill.agents.api import AgentPatch, agent_values
+from gristmill.base.errors import Error, FieldError, Invalid
+from gristmill.base.http import Id
+from gristmill.base.money import usd
+from gristmill.doors.dashboard.agent_tabs import config_of, show_tab
+from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+CONFIG_CHARS_MAX = 64 * 1024
+REFUSALS = frozenset({"invalid", "conflict", "egress_refused"})
+"""What a person can mend in the form."""
+
+FormText = Annotated[str, Form(max_length=1000)]
+FormConfig = Annotated[str, Form(max_length=CONFIG_CHARS_MAX)]
 
 
 def values(visit: Visit, agent: Agent, request: Request) -> Mapping[str, Any]:
-    """Everything shown is in the agent itself."""
-    del visit, agent, request
-    return {}
+    """What stands in the form: the agent as it is."""
+    del visit, request
+    return {
+        "typed": {
+            "name": agent.name,
+            "price_usd": agent.price_usd.removesuffix("0000"),
+            "daily_budget_usd": _blank(agent.daily_budget_micro_usd, usd),
+            "concurrency": str(agent.concurrency),
+            "rpm": _blank(agent.rate_limit.rpm, str),
+            "timeout_s": f"{agent.timeout_s:g}",
+            "max_attempts": str(agent.retry.max_attempts),
+            "schedule_cron": agent.schedule_cron or "",
+            "config": json.dumps(agent.config, indent=2, ensure_ascii=False),
+        }
+    }
+
+
+def _blank(value: int | None, text: Callable[[int], str]) -> str:
+    return "" if value is None else text(value)
+
+
+@router.post("/dashboard/agents/{agent_id}/settings")
+def change_settings(
+    agent_id: Id,
+    request: Request,
+    csrf: FormText = "",
+    name: FormText = "",
+    price_usd: FormText = "",
+    daily_budget_usd: FormText = "",
+    concurrency: FormText = "",
+    rpm: FormText = "",
+    timeout_s: FormText = "",
+    max_attempts: FormText = "",
+    schedule_cron: FormText = "",
+    config: FormConfig = "",
+) -> Response:
+    """Change the agent; what is refused is told beside what was typed. Batches under way keep what they began with."""
+    typed = {
+        "name": name,
+        "price_usd": price_usd,
+        "daily_budget_usd": daily_budget_usd,
+        "concurrency": concurrency,
+        "rpm": rpm,
+        "timeout_s": timeout_s,
+        "max_attempts": max_attempts,
+        "schedule_cron": schedule_cron,
+        "config": config,
+    }
+    try:
+        with open_visit(request, csrf) as visit:
+            agents.update(visit.tx, visit.organization_id, agent_id, _changes(typed))
+    except Error as problem:
+        if problem.code not in REFUSALS:
+            raise
+        with open_visit(request, csrf) as visit:
+            return show_tab(
+                visit, agent_id, "settings", request, problem=problem.message, http_status=problem.status, typed=typed
+            )
+    return RedirectResponse(f"/dashboard/agents/{agent_id}?tab=settings", status_code=303)
+
+
+def _changes(typed: Mapping[str, str]) -> dict[str, Any]:
+    """The form as the API's body has it; an empty field is no limit, where there may be none. Raises `Invalid`."""
+    plain = {name: text.strip() for name, text in typed.items()}
+    try:
+        body = AgentPatch.model_validate(
+            {
+                "name": plain["name"],
+                "price_usd": plain["price_usd"] or "0",
+                "daily_budget_usd": plain["daily_budget_usd"] or None,
+                "concurrency": plain["concurrency"],
+                "rate_limit": {"rpm": plain["rpm"] or None},
+                "timeout_s": plain["timeout_s"],
+                "retry": {"max_attempts": plain["max_attempts"]},
+                "schedule_cron": plain["schedule_cron"] or None,
+                "config": config_of(plain["config"]),
+            }
+        )
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        wrong = tuple(FieldError(".".join(map(str, item["loc"])), item["msg"]) for item in found)
+        told = "; ".join(f"`{item.field}`: {item.message}" for item in wrong)
+        raise Invalid(f"{told}.", errors=wrong) from None
+    return agent_values(body)

@@ -11,6 +11,8 @@ from fastapi.responses import Response
 
 from gristmill import agents
 from gristmill.agents import Agent
+from gristmill.base import jsons
+from gristmill.base.errors import Invalid
 from gristmill.doors.dashboard.door import Visit
 from gristmill.doors.dashboard.render import html
 
@@ -55,3 +57,14 @@ def show_tab(
         base_url=str(request.base_url).rstrip("/"),
         **values,
     )
+
+
+def config_of(text: str) -> dict[str, Any]:
+    """A form's JSON. Raises `Invalid`."""
+    try:
+        found = jsons.loads(text.encode()) if text.strip() else {}
+    except ValueError as error:
+        raise Invalid(f"The config is no JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise Invalid("The config must be a JSON object.")
+    return found
