@@ -9,12 +9,13 @@ import itertools
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from conftest import Caller, MakeCaller, fund, make_agent, wait_for
-from gristmill import events
+from gristmill import events, ledger
 from gristmill.base.db import Database
 from gristmill.base.ids import uuid7
 from gristmill.ledger import payment_store
@@ -71,6 +72,8 @@ def lines() -> list[Line]:
         Line("GET", "/api/v1/agents/balance", stranger="own"),
         Line("GET", "/api/v1/billing/ledger", stranger="own"),
         Line("POST", "/api/v1/billing/topups", {"amount_usd": "1.00", "key": "K"}, usage, "own"),
+        Line("POST", "/api/v1/billing/refunds", {"batch_id": "{batch}", "row_number": 1, "key": "K"}, usage),
+        Line("POST", "/api/v1/billing/adjustments", {"amount_usd": "1.00", "key": "K"}, usage, "own"),
         Line("GET", "/api/v1/billing/payments", stranger="own"),
         Line("GET", "/api/v1/billing/payments/{payment}"),
         Line("GET", "/api/v1/connect", stranger="own"),
@@ -271,11 +274,20 @@ def world(database: Database, owner: Caller, worker: object) -> World:
     file = owner.post(f"/api/v1/agents/{agent.id}/inventories", upload).json()
     mapping = owner.post("/api/v1/mappings/propose", {"csv_data": "owner's,columns\n1,2\n"}).json()["fingerprint"]
     fund(database, owner.organization_id, 20_000_000)
+    charge(database, owner.organization_id, UUID(batch["id"]), 5000)
     leads = {"file": ("leads.csv", b"company,city\nAcme,Tampa\n")}
     job = owner.post("/api/v1/batch/enrich/upload", files=leads).json()
     ids = (source["id"], batch["id"], row["id"], key["id"], secret["id"], payment, file["id"], mapping, job["id"])
     receivers, connectors = make_receivers(database, owner, agent.id), make_connectors(owner, agent.id)
     return World(agent.id, *ids, *receivers, *connectors, make_dataset(owner, agent.id), make_dataset(owner, agent.id))
+
+
+def charge(database: Database, organization_id: int, batch_id: UUID, amount: int) -> None:
+    """What a row of a priced agent costs; the batches of these tests are free."""
+    with database.tx(organization_id) as tx:
+        ledger.lock_available(tx, organization_id)
+        ledger.hold_rows(tx, organization_id, batch_id, [ledger.RowHold(1, 99)], amount)
+        ledger.settle_rows(tx, organization_id, batch_id, [ledger.RowCharge(1, 99, amount, amount)])
 
 
 def make_dataset(owner: Caller, agent: int) -> int:

@@ -501,6 +501,10 @@ def test_a_match_costs_its_fee_and_calls_and_nothing_found_costs_nothing(
     third = owner.get(f"{BASE}/{again['id']}/rows/1").json()["receipt"]
     assert (third["charged_usd"], third["cache_hits"], third["provider_calls"]) == ("0.020000", 1, 0)
     assert vendor.asked.total() == 2
+    body = {"batch_id": made["id"], "row_number": 1, "key": "wrong number"}
+    assert owner.post("/api/v1/billing/refunds", body).status_code == 201
+    returned = owner.get(f"{BASE}/{made['id']}/rows/1").json()["receipt"]
+    assert (returned["refunded_usd"], returned["refund_reason"]) == ("0.050000", "refunded")
 
 
 def test_identical_leads_are_asked_for_and_billed_once(

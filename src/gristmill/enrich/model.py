@@ -351,8 +351,8 @@ class RowReceipt:
     refunded_usd: str
     refunded_micro_usd: int
     refund_reason: str | None
-    """`no_match`, `failed`, `below_ceiling`; `duplicate` or `reused` when nothing had to be held; null when all of it
-    was charged or it has not ended."""
+    """`no_match`, `failed`, `below_ceiling`; `refunded` when it was given back afterwards; `duplicate` or `reused` when
+    nothing had to be held; null when all of it was charged or it has not ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def receipt_of(row: Mapping[str, Any], charges: list[dict[str, Any]]) -> RowRece
     trace = row["trace"] or {}
     calls = [PricedCall(**item, price_usd=usd(item["price_micro_usd"])) for item in trace.get("calls", [])]
     sums = {kind: sum(item["amount_micro_usd"] for item in charges if item["kind"] == kind) for kind in _MOVES}
-    held, released = sums["hold"], sums["release"]
+    held, released, returned = sums["hold"], sums["release"], sums["refund"]
     paid = sum(call.price_micro_usd for call in calls)
     return RowReceipt(
         input_hash=bytes(row["input_hash"]).hex(),
@@ -113,13 +113,13 @@ def receipt_of(row: Mapping[str, Any], charges: list[dict[str, Any]]) -> RowRece
         held_micro_usd=held,
         charged_usd=usd(row["charge_micro_usd"]),
         charged_micro_usd=row["charge_micro_usd"],
-        refunded_usd=usd(released),
-        refunded_micro_usd=released,
-        refund_reason=_refund_reason(row, released),
+        refunded_usd=usd(released + returned),
+        refunded_micro_usd=released + returned,
+        refund_reason="refunded" if returned else _refund_reason(row, released),
     )
 
 
-_MOVES = ("hold", "settle", "release")
+_MOVES = ("hold", "settle", "release", "refund")
 
 
 def _refund_reason(row: Mapping[str, Any], released: int) -> str | None:

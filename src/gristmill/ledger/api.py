@@ -18,7 +18,7 @@ from gristmill.base.paging import CursorPage
 from gristmill.base.routes import LateRoute
 from gristmill.identity import Forbidden, NewApiKey, Scope
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceGuard, open_call
-from gristmill.ledger import payments, service
+from gristmill.ledger import corrections, payments, service
 from gristmill.ledger.model import Balance, Entry, Payment, PaymentStatus, PaymentTaken, local_path
 from gristmill.tables import write_csv
 
@@ -54,6 +54,45 @@ class TopUp(BaseModel):
         description="What a credit is for, such as an invoice number: the same key never adds money twice.",
     )
     note: str = Field("", max_length=500, pattern=r"^[^\x00]*$")
+
+
+MoveKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x20-\x7e]+$",
+        description="What the move is for, such as a ticket number: the same key never moves money twice.",
+        examples=["ticket 4711"],
+    ),
+]
+MoveNote = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class Refund(BaseModel):
+    """What a row cost, to be given back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_id: UUID
+    row_number: int = Field(ge=1, le=2**31 - 1)
+    amount_usd: str | StrictFloat | StrictInt | None = Field(
+        None, description="All that is left of what the row cost unless given.", examples=["0.05"]
+    )
+    key: MoveKey
+    note: MoveNote = ""
+
+
+class Adjustment(BaseModel):
+    """A correction of the free balance."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount_usd: str | StrictFloat | StrictInt = Field(
+        description="Dollars to add; negative to take away.", examples=["-2.50"]
+    )
+    key: MoveKey
+    note: MoveNote = ""
 
 
 class KeyMint(BaseModel):
@@ -164,13 +203,18 @@ def pending_answer(payment: Payment) -> Response:
     return Response(_payment_json.dump_json(payment), status_code=202, media_type="application/json", headers=headers)
 
 
+def _require_treasurer(call: Call, request: Request) -> None:
+    """Whoever moves money by a word alone: an administrator, where those may credit the balance."""
+    call.actor.require_admin()
+    call.actor.require_whole_organization()
+    if not shared(request).settings.admin_credit:
+        raise Forbidden("Here the balance is topped up by payments only.")
+
+
 def _credit(body: TopUp, amount: int, request: Request, once: Once) -> Response:
     key = body.key
     with open_call(request) as call:
-        call.actor.require_admin()
-        call.actor.require_whole_organization()
-        if not shared(request).settings.admin_credit:
-            raise Forbidden("Here the balance is topped up by payments only.")
+        _require_treasurer(call, request)
         if key is None:
             raise Invalid("A credit needs a `key`.", errors=(FieldError("key", "must say what the money is for"),))
         return once.run(
@@ -186,6 +230,46 @@ def _caller(request: Request) -> int:
 def _balance(request: Request, once: Once) -> Response:
     with open_call(request) as call:
         return once.run(call, 201, lambda: service.balance(call.tx, call.organization_id))
+
+
+@router.post(
+    "/billing/refunds",
+    status_code=201,
+    summary="Refund a row",
+    responses=problem_responses(403, 404, 409),
+    response_model=Balance,
+)
+def refund_row(body: Refund, request: Request, call: AdminCall, once: OnceGuard) -> Any:
+    """Give back what a row cost, or a part of it. The row's receipt shows it; its result stays."""
+    _require_treasurer(call, request)
+    amount = None if body.amount_usd is None else parse_usd(body.amount_usd, "amount_usd")
+    return once.run(
+        call,
+        201,
+        lambda: corrections.refund(
+            call.tx, call.organization_id, body.batch_id, body.row_number, amount, key=body.key, note=body.note
+        ),
+    )
+
+
+@router.post(
+    "/billing/adjustments",
+    status_code=201,
+    summary="Adjust the balance",
+    responses=problem_responses(402, 403, 409),
+    response_model=Balance,
+)
+def adjust_balance(body: Adjustment, request: Request, call: AdminCall, once: OnceGuard) -> Any:
+    """Correct the free balance, up or down; never below zero."""
+    _require_treasurer(call, request)
+    text = str(body.amount_usd).strip()
+    size = parse_usd(text.removeprefix("-"), "amount_usd")
+    amount = -size if text.startswith("-") else size
+    return once.run(
+        call,
+        201,
+        lambda: corrections.adjust(call.tx, call.organization_id, amount, key=body.key, note=body.note),
+    )
 
 
 @router.get("/billing/payments", summary="List payments", responses=problem_responses(403))

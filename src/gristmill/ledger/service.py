@@ -22,7 +22,7 @@ _listeners: list[MoneyListener] = []
 
 
 def on_money(listener: MoneyListener) -> MoneyListener:
-    """Have a higher room told of `billing.topped_up` and `billing.settlement_pending`, since events lie above money."""
+    """Have a higher room told of moves and payments, as `billing.topped_up`, since events lie above money."""
     if listener not in _listeners:
         _listeners.append(listener)
     return listener

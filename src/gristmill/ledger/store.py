@@ -27,23 +27,45 @@ def claim_available(tx: Tx, organization_id: int) -> int:
 
 
 def insert_entry(
-    tx: Tx, organization_id: int, *, kind: str, debit: str, credit: str, amount: int, key: str, note: str
+    tx: Tx,
+    organization_id: int,
+    *,
+    kind: str,
+    debit: str,
+    credit: str,
+    amount: int,
+    key: str,
+    note: str,
+    batch_id: UUID | None = None,
+    row_number: int | None = None,
 ) -> bool:
     """One move; False when its key was there already."""
     return (
         tx.run(
-            "INSERT INTO ledger_entry (organization_id, kind, debit, credit, amount_micro_usd, key, note)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (organization_id, key) DO NOTHING",
-            (organization_id, kind, debit, credit, amount, key, note),
+            "INSERT INTO ledger_entry (organization_id, kind, debit, credit, amount_micro_usd, key, note, batch_id,"
+            " row_number) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (organization_id, key) DO NOTHING",
+            (organization_id, kind, debit, credit, amount, key, note, batch_id, row_number),
         )
         > 0
     )
 
 
+def sum_charges(tx: Tx, organization_id: int, batch_id: UUID, row_number: int) -> tuple[int, int]:
+    """What a row was charged in all its runs, and what of it was refunded."""
+    row = tx.one(
+        "SELECT coalesce(sum(amount_micro_usd) FILTER (WHERE kind = 'settle'), 0)::bigint AS charged,"
+        " coalesce(sum(amount_micro_usd) FILTER (WHERE kind = 'refund'), 0)::bigint AS returned"
+        " FROM ledger_entry WHERE organization_id = %s AND batch_id = %s AND row_number = %s",
+        (organization_id, batch_id, row_number),
+    )
+    return int(row["charged"]), int(row["returned"])
+
+
 def find_entry(tx: Tx, organization_id: int, key: str) -> dict[str, Any] | None:
     """A move by its key."""
     return tx.row(
-        "SELECT amount_micro_usd, kind FROM ledger_entry WHERE organization_id = %s AND key = %s",
+        "SELECT amount_micro_usd, kind, debit, batch_id, row_number FROM ledger_entry"
+        " WHERE organization_id = %s AND key = %s",
         (organization_id, key),
     )
 
