@@ -156,6 +156,7 @@ def lines() -> list[Line]:
         Line("GET", "/api/v1/batch_executions/{batch}/failures"),
         Line("GET", "/api/v1/batch_executions/{batch}/export.csv"),
         Line("GET", "/api/v1/batch_executions/{batch}/events"),
+        Line("GET", "/api/v1/batches/{batch}/events"),
         Line("POST", "/api/v1/batch_executions/{batch}/retry", {"row_ids": ["{row}"]}),
         Line("POST", "/api/v1/batch_executions/{batch}/pause"),
         Line("POST", "/api/v1/batch_executions/{batch}/resume"),

@@ -208,7 +208,12 @@ def export_batch(batch_id: UuidId, kind: str, request: Request) -> Response:
     responses={**problem_responses(404), 200: {"content": {"text/event-stream": {}}}},
     response_class=Response,
 )
-@router.get("/batches/{batch_id}/events", include_in_schema=False)
+@router.get(
+    "/batches/{batch_id}/events",
+    summary="Watch a batch, by its shorter path",
+    responses={**problem_responses(404), 200: {"content": {"text/event-stream": {}}}},
+    response_class=Response,
+)
 async def watch_batch(batch_id: UuidId, request: Request) -> Response:
     """Server-sent events: `progress` with the batch, `rows` with `[row number, status, micro-USD, ms, error code]`.
 
