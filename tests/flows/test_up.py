@@ -87,7 +87,7 @@ def test_greeting_login_second_start_and_a_neighbour(folder: Path) -> None:
         run_one_row(up)
         assert up.stop() == 0
     with running_up(folder / "one") as up:
-        assert "API key" not in up.command.stdout, "the key is shown once"
+        assert "gm_live_" not in up.command.stdout, "the key is shown once"
 
 
 def bearer(up: Up) -> dict[str, str]:

@@ -5,8 +5,11 @@ Exit codes: 0 all rows ended well, 3 some rows failed, 1 error, 2 usage, 130 int
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,6 +50,14 @@ def _override(**values: Any) -> None:
             os.environ[f"GRISTMILL_{name.upper()}"] = str(value)
 
 
+@contextmanager
+def _loading() -> Generator[None]:
+    """While a process loads its modules: nothing of them is garbage, so nobody looks for it."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @app.command(epilog="Example: `gristmill up --port 8484 --workers 2`")
 def up(
     data_dir: DataDir = None,
@@ -55,7 +66,8 @@ def up(
     workers: Annotated[int | None, typer.Option(help="Worker processes.", min=0, max=64)] = None,
 ) -> None:
     """Start database, server and workers on this machine. The first start prints URL, API key and login link."""
-    from gristmill.doors.welcome import start_and_watch  # noqa: PLC0415 - keeps --help quick
+    with _loading():
+        from gristmill.doors.welcome import start_and_watch  # noqa: PLC0415 - keeps --help quick
 
     _override(data_dir=data_dir.absolute() if data_dir else None, host=host, port=port, workers=workers)
     start_and_watch()
@@ -67,8 +79,9 @@ def server(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> None:
     """Serve the API alone, on the database of GRISTMILL_DATABASE_URL."""
-    from gristmill.base.config import settings  # noqa: PLC0415 - keeps --help quick
-    from gristmill.doors.serve import run_server  # noqa: PLC0415
+    with _loading():
+        from gristmill.base.config import settings  # noqa: PLC0415 - keeps --help quick
+        from gristmill.doors.serve import run_server  # noqa: PLC0415
 
     _override(host=host, port=port)
     run_server(settings())
@@ -77,8 +90,9 @@ def server(
 @app.command(epilog="Example: `GRISTMILL_DATABASE_URL=postgresql://... gristmill worker`")
 def worker() -> None:
     """Run one worker, on the database of GRISTMILL_DATABASE_URL. Start as many as you like, on any machine."""
-    from gristmill.base.config import settings  # noqa: PLC0415 - keeps --help quick
-    from gristmill.doors.work import run_worker  # noqa: PLC0415
+    with _loading():
+        from gristmill.base.config import settings  # noqa: PLC0415 - keeps --help quick
+        from gristmill.doors.work import run_worker  # noqa: PLC0415
 
     run_worker(settings())
 

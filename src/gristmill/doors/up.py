@@ -34,6 +34,9 @@ WATCH_S = 0.2
 RESTART_PAUSE_S_MAX = 5.0
 HEALTHY_S = 10.0
 """A child that lived this long is restarted without a pause."""
+LATER_S = 2.0
+"""Workers beyond the first begin so much later, which leaves the processors to the server and the first until both are
+ready."""
 LOCK_FILE = "up.lock"
 
 
@@ -100,8 +103,10 @@ class Supervisor:
             self._environment.setdefault("GRISTMILL_EGRESS_ALLOW", "loopback")
         names = ["server"] + [f"worker {number}" for number in range(1, self.settings.workers + 1)]
         self._children = [Child(name, [sys.executable, "-m", "gristmill.doors.cli", name.split()[0]]) for name in names]
-        for child in self._children:
+        for child in self._children[:2]:
             self._spawn(child)
+        for child in self._children[2:]:
+            child.due = time.monotonic() + LATER_S
 
     def watch(self, *, beat: Callable[[], None] = lambda: None) -> None:
         """Restart what ends, until `stop` is called."""
