@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -147,3 +149,38 @@ def test_what_one_side_refuses_is_told_whatever_the_other_does(fresh_database: D
     slow.meanwhile = fail
     with pytest.raises(Invalid):
         ask_bench(bench, "item 3 of the second", filter={"colour": "red"})
+
+
+TWO_WAYS_TO_NUMPY = """
+import threading
+from gristmill.datasets import questions
+from gristmill.datasets.embedders import minilm
+
+ways = threading.Barrier(2)
+
+def embed():
+    ways.wait()
+    minilm._Session()
+
+def search():
+    ways.wait()
+    import gristmill.datasets.searching
+
+threads = [threading.Thread(target=work) for work in (embed, search)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+import numpy
+"""
+
+
+def test_a_first_search_loads_numpy_once() -> None:
+    """The embedder and the search come for it at the same time, in a process that has not loaded it yet."""
+    running = [
+        subprocess.Popen([sys.executable, "-c", TWO_WAYS_TO_NUMPY], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for process in running:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert "Error" not in said

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from importlib import import_module
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -52,6 +53,9 @@ class _Session:
     """The model, loaded once per process."""
 
     def __init__(self) -> None:
+        # First NumPy: ONNX Runtime loads it from C, by another way in. Beside a thread that imports NumPy by its door
+        # both fail, and then NumPy can't be loaded in this process any more.
+        import_module("numpy")
         import onnxruntime as ort  # noqa: PLC0415 - a quarter of a second that only embedding needs
 
         options = ort.SessionOptions()
