@@ -61,3 +61,21 @@ def test_each_input_field_has_a_name_of_its_own(owner: Caller) -> None:
     assert made.json()["errors"] == [{"field": "input_fields.2.name", "message": "comes twice"}]
     agent = owner.post(API, {"name": "Once", **ECHO, "input_fields": fields[:2]}).json()
     assert owner.client.patch(f"{API}/{agent['id']}", json={"input_fields": fields}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"runtime": "http", "config": {"url": "ftp://example.com/x"}}, "config.url"),
+        ({"runtime": "http", "config": {"url": "http://169.254.169.254/x"}}, "config.url"),
+        ({"runtime": "http", "config": {}}, "config.url"),
+        ({"runtime": "nothing"}, "runtime"),
+        ({"schedule_cron": "every day"}, "schedule_cron"),
+        ({"price_usd": "a lot"}, "price_usd"),
+        ({"rules": {"data_sources": {"x": 1}}}, "rules.data_sources.x"),
+    ],
+)
+def test_what_is_refused_is_named(owner: Caller, values: dict[str, object], field: str) -> None:
+    made = owner.post(API, {"name": "Refused", **ECHO, **values})
+    assert made.status_code == 422
+    assert made.json()["errors"][0]["field"] == field

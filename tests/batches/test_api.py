@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 import pytest
@@ -75,3 +77,32 @@ def test_a_retry_without_a_body_means_all_that_failed(owner: Caller, database: D
     batch_id = run(owner, agent.id, 1)
     answer = owner.client.post(f"{API}/{batch_id}/retry")
     assert (answer.status_code, answer.json()["detail"]) == (422, "No row of the batch fits; nothing was changed.")
+
+
+def test_ids_of_rows_come_out_again(owner: Caller, database: Database, worker: Worker) -> None:
+    del worker
+    agent = make_agent(database, owner.organization_id)
+    rows = [{"n": 1}, {"n": 1}, {"n": 2}]
+    batch = create(owner, agent.id, items=rows, external_ids=["x-1", "x-2", ""]).json()
+    wait_for(lambda: owner.get(f"{API}/{batch['id']}").json()["status"] == "completed", "the end of the batch")
+    lines = list(csv.DictReader(io.StringIO(owner.get(f"{API}/{batch['id']}/export.csv").text)))
+    assert [(line["n"], line["external_id"], line["status"]) for line in lines] == [
+        ("1", "x-1", "succeeded"),
+        ("1", "x-2", "duplicate"),
+        ("2", "", "succeeded"),
+    ]
+    assert list(lines[0])[:7] == ["n", "row_number", "status", "charge_usd", "error_code", "error", "external_id"]
+    plain = owner.get(f"{API}/{run(owner, agent.id, 1)}/export.csv").text
+    assert "external_id" not in plain
+
+
+def test_json_may_begin_with_a_byte_order_mark(owner: Caller, database: Database) -> None:
+    agent = make_agent(database, owner.organization_id)
+    path = f"/api/v1/agents/{agent.id}/batch_executions"
+    for kind, body in (
+        ("application/json", b'{"items": [{"n": 1}]}'),
+        ("application/x-ndjson", b'{"n": 1}\n{"n": 2}\n'),
+    ):
+        answer = owner.client.post(path, content=b"\xef\xbb\xbf" + body, headers={"Content-Type": kind})
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["columns"] == ["n"]

@@ -6,6 +6,7 @@ standard library does both right and takes over where digits run that long.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import Any, NoReturn
@@ -17,8 +18,8 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse JSON. Raises `ValueError` for what is not JSON, NaN and Infinity included."""
-    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    """Parse JSON, behind a byte order mark or not. Raises `ValueError` for what is none, NaN and Infinity included."""
+    raw = (data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).removeprefix(codecs.BOM_UTF8)
     if _LONG_NUMBER.search(raw) is None:
         return orjson.loads(raw)
     try:

@@ -45,7 +45,7 @@ class Family(Generic[K]):
         if kind not in kinds:
             known = ", ".join(kinds)
             raise UnknownKind(
-                f"There is no {self.name} `{kind[:60]}`; known are: {known}.",
+                f"`{kind[:60]}` is none of the {self.name.replace('_', ' ')}: {known}.",
                 errors=(FieldError(self._field, f"must be one of: {known}"),),
             )
         return kinds[kind]

@@ -1,7 +1,7 @@
 """Results out: one line per row, in the order of the user's rows, streamed with flat memory.
 
-The user's columns come first, then how the row ended, then the result's columns flattened (`a.0.b`). A duplicate row
-carries the result of the row it equals.
+The user's columns come first, then how the row ended, then the user's id of it where there is one, then the result's
+columns flattened (`a.0.b`). A duplicate row carries the result of the row it equals.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from gristmill.tables import MEDIA_TYPES, check_format, flat_columns, order_colu
 
 PAGE_ROWS = 1000
 FACTS = ("row_number", "status", "charge_usd", "error_code", "error")
+EXTERNAL_ID = "external_id"
+"""A further column where the rows came with ids of the user's."""
 FORMATS = MEDIA_TYPES
 
 Page = list[dict[str, Any]]
@@ -35,11 +37,12 @@ def export(database: Database, organization_id: int, batch_id: UUID, kind: str) 
     check_format(kind)
     with database.tx(organization_id) as tx:
         batch = store.find_batch(tx, organization_id, batch_id)
+        has_ids = store.has_external_ids(tx, organization_id, batch_id)
     if batch is None:
         raise BatchNotFound(f"There is no batch {batch_id}.")
     if kind == "jsonl":
         return write_jsonl(result_lines(database, organization_id, batch_id))
-    return write_table(kind, *flat_lines(batch, _pages(database, organization_id, batch_id)))
+    return write_table(kind, *flat_lines(batch, _pages(database, organization_id, batch_id), has_ids=has_ids))
 
 
 def result_lines(database: Database, organization_id: int, batch_id: UUID) -> Iterator[dict[str, Any]]:
@@ -53,7 +56,7 @@ def file_columns(tx: Tx, organization_id: int, batch_id: UUID) -> list[str]:
     batch = store.find_batch(tx, organization_id, batch_id)
     if batch is None:
         raise BatchNotFound(f"There is no batch {batch_id}.")
-    return flat_lines(batch, iter(()))[1]
+    return flat_lines(batch, iter(()), has_ids=store.has_external_ids(tx, organization_id, batch_id))[1]
 
 
 def _pages(database: Database, organization_id: int, batch_id: UUID) -> Iterator[Page]:
@@ -68,11 +71,13 @@ def _pages(database: Database, organization_id: int, batch_id: UUID) -> Iterator
         after = page[-1]["row_number"]
 
 
-def flat_lines(batch: dict[str, Any], pages: Iterator[Page]) -> tuple[Iterator[Sequence[Any]], list[str]]:
+def flat_lines(
+    batch: dict[str, Any], pages: Iterator[Page], *, has_ids: bool = False
+) -> tuple[Iterator[Sequence[Any]], list[str]]:
     """Lines of cells, and the names above them."""
     columns: list[str] = batch["columns"]
     results = order_columns(batch["result_columns"])
-    names = _distinct([*columns, *FACTS, *results], keep=len(columns))
+    names = _distinct([*columns, *FACTS, *([EXTERNAL_ID] if has_ids else []), *results], keep=len(columns))
 
     def lines() -> Iterator[Sequence[Any]]:
         for page in pages:
@@ -86,6 +91,8 @@ def flat_lines(batch: dict[str, Any], pages: Iterator[Page]) -> tuple[Iterator[S
                 [row["error_code"] for row in page],
                 [row["error"] for row in page],
             ]
+            if has_ids:
+                facts.append([row["external_id"] for row in page])
             yield from zip(*own, *facts, *cells, strict=True)
 
     return lines(), names

@@ -339,6 +339,15 @@ def find_row(tx: Tx, organization_id: int, batch_id: UUID, row_number: int) -> d
     )
 
 
+def has_external_ids(tx: Tx, organization_id: int, batch_id: UUID) -> bool:
+    """Whether the rows came with ids of the user's: all of them do, or none."""
+    row = tx.row(
+        "SELECT external_id FROM batch_row WHERE organization_id = %s AND batch_id = %s AND row_number = 1",
+        (organization_id, batch_id),
+    )
+    return row is not None and row["external_id"] is not None
+
+
 def row_charges(tx: Tx, organization_id: int, batch_id: UUID, row_number: int) -> list[dict[str, Any]]:
     """Ledger moves of one row."""
     return tx.rows(

@@ -22,7 +22,7 @@ from gristmill.agents.runtimes import RowCall, RowFunction, RowResult, RuntimeCo
 from gristmill.base import jsons
 from gristmill.base.conceal import HIDDEN, conceal
 from gristmill.base.errors import Error, FieldError, Invalid, PluginError
-from gristmill.base.fetch import Egress, check_headers, http_session, request, retry_after_s
+from gristmill.base.fetch import Egress, EgressRefused, check_headers, http_session, request, retry_after_s
 from gristmill.base.money import parse_usd
 from gristmill.vault import Revealed
 from gristmill.vault.credentials import DEFAULT_HEADER, Scheme, auth_headers
@@ -78,7 +78,10 @@ class HttpRuntime:
 
     def check(self, config: Config, context: RuntimeContext) -> None:
         """Refuse URLs that the egress guard would refuse, and headers that break the protocol."""
-        Egress.of(context.settings.egress_allow).check_url(config.url)
+        try:
+            Egress.of(context.settings.egress_allow).check_url(config.url)
+        except EgressRefused as error:
+            raise EgressRefused(error.message, errors=(FieldError("config.url", error.message),)) from None
         if config.secret_ref and config.bearer_env:
             raise Invalid(
                 "Set `secret_ref` or `bearer_env`, not both.",
