@@ -39,7 +39,8 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(connector_app, name="connector")
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR")
+    Path | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR"),
 ]
 
 
@@ -112,40 +113,61 @@ def run(
     agent: Annotated[
         str | None,
         typer.Option(
-            "--agent", "-a", help="An agent's name, a YAML or TOML agent file, `module:function`, or an http(s) URL."
+            "--agent",
+            "-a",
+            metavar="AGENT",
+            help="An agent's name, a YAML or TOML agent file, `module:function`, or an http(s) URL.",
         ),
     ] = None,
     match: Annotated[
         Path | None,
-        typer.Option(help="Find each row in this file instead of running an agent.", exists=True, dir_okay=False),
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="With --match: its id column. Found unless given.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="With --match: least confidence, 0 to 1. One half unless given.", min=0, max=1)
-    ] = None,
-    one_to_one: Annotated[
-        bool | None,
         typer.Option(
-            "--one-to-one/--many-to-one",
-            help="With --match: whether two rows may have the same match. The data decides unless given.",
+            metavar="FILE", help="Find each row in this file instead of running an agent.", exists=True, dir_okay=False
         ),
     ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --match: its id column. Found unless given.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="With --match: least confidence, 0 to 1. One half unless given.", min=0, max=1),
+    ] = None,
+    one_to_one: Annotated[
+        bool, typer.Option("--one-to-one", help="With --match: no two rows have the same match.")
+    ] = False,
+    many_to_one: Annotated[
+        bool,
+        typer.Option("--many-to-one", help="With --match: any rows may. Without either of both, the data decides."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Where results go: .csv, .xlsx, .jsonl or .parquet. FILE.results.csv unless given."
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Where results go: .csv, .xlsx, .jsonl or .parquet. FILE.results.csv unless given.",
         ),
     ] = None,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", "-m", metavar="FIELD=COLUMN", help="Which column feeds a field.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Run this many rows; the rest is kept as skipped.", min=1)] = None,
-    budget: Annotated[str | None, typer.Option(help="Stop before more than this many USD are spent.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Rows in flight at a time.", min=1, max=10_000)] = None,
-    max_failures: Annotated[int | None, typer.Option(help="Pause when more rows than this have failed.", min=0)] = None,
-    retry_failed: Annotated[bool, typer.Option(help="Run rows again that failed in the last run.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Run this many rows; the rest is kept as skipped.", min=1)
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="USD", help="Stop before more than this many USD are spent.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Rows in flight at a time.", min=1, max=10_000)
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", help="Pause when more rows than this have failed.", min=0)
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run rows again that failed in the last run.")
+    ] = False,
     fresh: Annotated[
-        bool, typer.Option(help="Run all rows anew instead of going on where the last run stopped.")
+        bool, typer.Option("--fresh", help="Run all rows anew instead of going on where the last run stopped.")
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -158,8 +180,10 @@ def run(
     _override(data_dir=data_dir.absolute() if data_dir else None)
     if (agent is None) == (match is None):
         raise typer.BadParameter("give one of --agent and --match", param_hint="--agent")
-    if match is None and (key is not None or threshold is not None or one_to_one is not None):
-        raise typer.BadParameter("belongs to --match", param_hint="--key, --threshold, --one-to-one")
+    if match is None and (key is not None or threshold is not None or one_to_one or many_to_one):
+        raise typer.BadParameter("belongs to --match", param_hint="--key, --threshold, --one-to-one, --many-to-one")
+    if one_to_one and many_to_one:
+        raise typer.BadParameter("give one of --one-to-one and --many-to-one", param_hint="--one-to-one")
     order = RunOrder(
         file=file,
         agent=agent or "",
@@ -171,7 +195,9 @@ def run(
         max_failures=max_failures,
         retry_failed=retry_failed,
         fresh=fresh,
-        match=None if match is None else MatchOrder(match, key, threshold, one_to_one),
+        match=None
+        if match is None
+        else MatchOrder(match, key, threshold, one_to_one if one_to_one or many_to_one else None),
     )
     raise typer.Exit(run_file(order))
 

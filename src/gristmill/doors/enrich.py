@@ -21,16 +21,22 @@ class Layout(StrEnum):
 def enrich(
     file: Annotated[Path, typer.Argument(help="Leads: any delimiter, any header.", exists=True, dir_okay=False)],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where results go. FILE.enriched.csv unless given.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Where results go. FILE.enriched.csv unless given."),
     ] = None,
     reference: Annotated[
         list[Path] | None,
-        typer.Option("--reference", "-r", help="A file that knows more of them; may be repeated.", exists=True),
+        typer.Option(
+            "--reference", "-r", metavar="FILE", help="A file that knows more of them; may be repeated.", exists=True
+        ),
     ] = None,
     agent: Annotated[
         str | None,
         typer.Option(
-            "--agent", "-a", help="A saved lead enricher's name or an agent file; one of its own unless given."
+            "--agent",
+            "-a",
+            metavar="AGENT",
+            help="A saved lead enricher's name or an agent file; one of its own unless given.",
         ),
     ] = None,
     mapping: Annotated[
@@ -51,19 +57,26 @@ def enrich(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Enrich this many leads; the rest is kept as skipped.", min=1)
+        int | None, typer.Option(metavar="N", help="Enrich this many leads; the rest is kept as skipped.", min=1)
     ] = None,
-    budget: Annotated[str | None, typer.Option(help="Stop before more than this many USD are spent.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="USD", help="Stop before more than this many USD are spent.")
+    ] = None,
     region: Annotated[
         str, typer.Option(help="Country of phones without a country code, two letters.", metavar="XX")
     ] = "US",
     layout: Annotated[
         Layout, typer.Option(help="`original`: the file's own columns and form, with the results appended.")
     ] = Layout.FLAT,
-    retry_failed: Annotated[bool, typer.Option(help="Run leads again that failed in the last run.")] = False,
-    fresh: Annotated[bool, typer.Option(help="Begin anew instead of going on where the last run stopped.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run leads again that failed in the last run.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew instead of going on where the last run stopped.")
+    ] = False,
     data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR")
+        Path | None,
+        typer.Option("--data-dir", metavar="FOLDER", help="Folder of database and files.", envvar="GRISTMILL_DATA_DIR"),
     ] = None,
 ) -> None:
     """Enrich each lead of a file from what you have. The same command again goes on where it was stopped or killed."""
