@@ -355,6 +355,15 @@ def test_a_token_links_once_and_to_one(anyone: httpx.Client, owner: Caller, stra
     assert job(holders[0], made["id"])["linked"]
 
 
+def test_a_lost_answer_to_a_link_is_given_again(anyone: httpx.Client, owner: Caller, stranger: Caller) -> None:
+    made = send(anyone, LEADS).json()
+    path, body = f"{BASE}/{made['id']}/link", {"upload_token": made["upload_token"]}
+    first, again = (owner.client.post(path, json=body, headers={"Idempotency-Key": "once"}) for _ in range(2))
+    assert (first.status_code, again.status_code, again.json()) == (200, 200, first.json())
+    assert owner.post(path, body).status_code == 409, "without the key it is another try"
+    assert stranger.client.post(path, json=body, headers={"Idempotency-Key": "once"}).status_code == 404
+
+
 def test_what_is_linked_is_wholly_the_new_owners(database: Database, anyone: httpx.Client, owner: Caller) -> None:
     made = upload(anyone, LEADS)
     owner.post(f"{BASE}/{made['id']}/link", {"upload_token": made["upload_token"]})

@@ -31,7 +31,7 @@ from gristmill.enrich.model import (
     Preview,
     TokenUnknown,
 )
-from gristmill.identity.api import AnyCall, Once, OnceGuard, authenticate, open_call
+from gristmill.identity.api import AnyCall, Call, Once, OnceGuard, authenticate, open_call
 from gristmill.ledger import BalanceTooLow, Payment
 
 router = APIRouter(prefix="/api/v1/batch/enrich", tags=["Enrichment"], route_class=LateRoute)
@@ -86,10 +86,19 @@ def list_jobs(call: AnyCall, cursor: CursorText = None, limit: Limit = 50) -> Cu
     return service.list_jobs(call.tx, call.organization_id, cursor=cursor, limit=limit)
 
 
-@router.post("/{batch_id}/link", summary="Link an anonymous upload", responses=problem_responses(403, 404, 409))
-def link(batch_id: UuidId, body: LinkBody, request: Request) -> Job:
+@router.post(
+    "/{batch_id}/link",
+    summary="Link an anonymous upload",
+    responses=problem_responses(403, 404, 409),
+    response_model=Job,
+)
+def link(batch_id: UuidId, body: LinkBody, request: Request, once: OnceGuard) -> Any:
     """Bind it to the key's organization, and to its lead enricher. The token works once."""
     state = shared(request)
+    with open_call(request) as call:
+        kept = once.kept(call)
+    if kept is not None:
+        return kept
     with state.database.system() as tx:
         actor = authenticate(tx, request)
         if body.agent is not None:
@@ -97,7 +106,7 @@ def link(batch_id: UuidId, body: LinkBody, request: Request) -> Job:
         chosen = body.agent or actor.agent_id
         job = service.link(tx, actor.organization_id, state.settings, batch_id, body.upload_token, agent_id=chosen)
         tx.enter(actor.organization_id)
-    return job
+        return once.run(Call(actor, tx), 200, lambda: job)
 
 
 _START_RESPONSES: dict[int | str, dict[str, Any]] = {
