@@ -46,6 +46,22 @@ def test_a_table_for_people(alone: Shell) -> None:
     assert "search variants: Zweite Adresse" in said.stdout
 
 
+def test_brackets_are_text_and_a_field_takes_a_line_of_a_narrow_terminal(alone: Shell) -> None:
+    alone.write("odd.csv", "company,[red]name\nA [/b],Ana Ek\nB [/b],Bo Berg\n")
+    alone.env["COLUMNS"] = "80"
+    code, said = alone("map", "odd.csv")
+    assert (code, "Traceback" in said.text) == (0, False), said.text
+    assert "[red]name" in said.stdout
+    assert "A [/b] | B [/b]" in said.stdout
+    ids = "".join(f"e0444512-54a6-4a44-b5bb-0f9b8832645{n},Haney {n}\n" for n in range(5))
+    alone.write("ids.csv", "id,company\n" + ids)
+    code, said = alone("map", "ids.csv")
+    assert code == 0
+    lines = said.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["field", "contact_id", "company"]
+    assert max(map(len, lines)) <= 80
+
+
 def test_json_for_programs(alone: Shell) -> None:
     code, said = alone("map", "leads.csv", "--json")
     assert code == 0, said.text

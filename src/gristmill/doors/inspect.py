@@ -45,6 +45,12 @@ def inspect_file(file: Path, *, rows: int, sheet: str | None, as_json: bool) -> 
         console.print(Text(warning, style="yellow"))
 
 
+def cut(text: str, most: int) -> str:
+    """A cell on one line, with a mark where it was cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def _told(found: Inspection) -> str:
     dialect = found.dialect
     parts = [found.format if found.format != "delimited" else "Delimited text"]
@@ -52,8 +58,8 @@ def _told(found: Inspection) -> str:
         parts.append(dialect.compression)
     if found.format == "delimited":
         parts += [
-            f"{_sure(dialect, 'encoding')}{dialect.encoding}",
-            f"{_sure(dialect, 'delimiter')}{NAMES.get(dialect.delimiter, repr(dialect.delimiter))}",
+            f"encoding {dialect.encoding}{_sure(dialect, 'encoding')}",
+            f"delimiter {NAMES.get(dialect.delimiter, repr(dialect.delimiter))}{_sure(dialect, 'delimiter')}",
             "header" if dialect.header else "no header",
         ]
     if dialect.sheet:
@@ -63,13 +69,13 @@ def _told(found: Inspection) -> str:
 
 def _sure(dialect: Dialect, field: str) -> str:
     confidence = dialect.confidence.get(field)
-    return "" if confidence is None else f"{field} ({confidence:.0%} sure) "
+    return "" if confidence is None else f" ({confidence:.0%} sure)"
 
 
 def _columns(found: Inspection) -> Table:
     table = Table("column", "looks like", "samples")
     for column in found.columns:
-        samples = ", ".join(text[:CELL_CHARS] for text in column.samples)
+        samples = ", ".join(cut(text, CELL_CHARS) for text in column.samples)
         table.add_row(Text(column.name), column.type, Text(samples))
     return table
 
@@ -81,5 +87,5 @@ def _rows(found: Inspection, width: int) -> Table:
     for column in shown:
         table.add_column(Text(column.name[:CELL_CHARS]), overflow="ellipsis", no_wrap=True)
     for row in found.rows:
-        table.add_row(*(Text(" ".join(cell.split())[:CELL_CHARS]) for cell in row[: len(shown)]))
+        table.add_row(*(Text(cut(cell, CELL_CHARS)) for cell in row[: len(shown)]))
     return table

@@ -16,11 +16,16 @@ from gristmill import mapping, tables
 from gristmill.base import jsons
 from gristmill.base.config import settings
 from gristmill.base.errors import FieldError, Invalid
+from gristmill.doors.inspect import cut
 from gristmill.mapping.model import FieldMapping
 
 AGENT = "agent:"
 SCHEMA_BYTES_MAX = 1024**2
 SAMPLE_CHARS = 40
+HEADS = ("field", "columns", "sure", "values", "next best")
+GAP = 2
+"""Blanks between two columns."""
+VALUES_WIDTH_MIN = 20
 
 
 def map_file(file: Path, fields: str, *, as_json: bool) -> None:
@@ -65,13 +70,17 @@ def _of_agent(name: str, table: tables.Table) -> tuple[Any, mapping.Cache]:
 
 
 def _print(found: mapping.Mapping) -> None:
-    lines = Table("field", "columns", "sure", "values", "next best", box=None, pad_edge=False, header_style="bold")
-    for name, item in found.fields.items():
-        sure = f"{item.confidence:.0%}"
-        lines.add_row(
-            name, _columns(found, item.columns), Text(sure, _tone(item)), _samples(item), _runner_up(found, item)
-        )
     console = Console()
+    cells = [
+        (name, _columns(found, item.columns), f"{item.confidence:.0%}", _samples(item), _runner_up(found, item))
+        for name, item in found.fields.items()
+    ]
+    others = sum(max(len(row[at]) for row in [HEADS, *cells]) + GAP for at in (0, 1, 2, 4))
+    left = max(VALUES_WIDTH_MIN, console.width - others)
+    lines = Table(*HEADS, box=None, pad_edge=False, header_style="bold")
+    for (name, columns, sure, values, second), item in zip(cells, found.fields.values(), strict=True):
+        # Names and values are texts of others: not markup.
+        lines.add_row(Text(name), Text(columns), Text(sure, _tone(item)), Text(cut(values, left)), Text(second))
     console.print(lines)
     if found.variants:
         console.print(
@@ -87,7 +96,7 @@ def _columns(found: mapping.Mapping, columns: tuple[int, ...]) -> str:
 
 
 def _samples(item: FieldMapping) -> str:
-    return " | ".join(text[:SAMPLE_CHARS] for text in item.evidence.samples)
+    return " | ".join(cut(text, SAMPLE_CHARS) for text in item.evidence.samples)
 
 
 def _runner_up(found: mapping.Mapping, item: FieldMapping) -> str:
