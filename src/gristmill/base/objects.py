@@ -246,8 +246,10 @@ class _Folder:
                 begun = 0
                 for chunk in chunks:
                     file.write(chunk)
-                    if file.tell() - begun >= BEGIN_BYTES:
-                        begun = _begin_writing(file, begun)
+                    if (written := file.tell()) - begun >= BEGIN_BYTES:
+                        file.flush()
+                        _begin_writing(handle, begun, written)
+                        begun = written
                 file.flush()
                 os.fsync(file.fileno())
                 _with_folder(target, lambda: temporary.replace(target))
@@ -301,16 +303,13 @@ class _Folder:
             raise PermissionError(errno.EACCES, "The folder can't be written to", str(self._root))
 
 
-def _begin_writing(file: BinaryIO, start: int) -> int:
-    """Have the disk begin with what was written from `start` on, while more comes; answers where that ends.
+def _begin_writing(handle: int, start: int, end: int) -> None:
+    """Have the disk begin with that part of a file, without waiting for it.
 
-    Linux begins to write pages that it is told nobody needs, and does not wait. Elsewhere the final sync does it all.
+    Linux begins to write pages of which it is told that nobody needs them. Elsewhere the sync does it all.
     """
-    file.flush()
-    end = file.tell()
     if sys.platform == "linux":
-        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
-    return end
+        os.posix_fadvise(handle, start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 def _write(handle: int, data: bytes) -> None:
