@@ -185,6 +185,22 @@ def test_too_many_rows(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 5 rows" in made["last_error"]
 
 
+def test_a_template_that_fails_on_most_rows_asks_first(desk: Desk) -> None:
+    made = desk.make(primary_key_field="id")
+    path = f"{desk.path}/datasets/{made['id']}"
+    broken = "{{index .name 500}}"
+    assert desk.caller.post(f"{path}/plan", {"template": broken}).json()["needs_confirmation"]
+    desk.caller.patch(path, {"template": broken})
+    asked = desk.done(made["id"])
+    assert (asked["ingest_status"], asked["version"], asked["source_count"]) == ("failed", 1, 3)
+    assert "3 of 3 records would be removed" in asked["last_error"]
+    assert [hit["record_key"] for hit in desk.search("acme")][:1], "what was is searched"
+    desk.caller.post(f"{path}/process", {"confirm_removals": True})
+    done = desk.done(made["id"])
+    assert (done["ingest_status"], done["source_count"], done["receipt"]["failures"]) == ("completed", 0, 3)
+    assert done["warnings"][0].startswith("No row became a record")
+
+
 def test_an_embedder_that_fails_leaves_what_was(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     made = desk.make(rows_csv(5), template="{{.name}}", primary_key_field="id")
 

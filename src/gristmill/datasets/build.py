@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gristmill import events
 from gristmill.base.db import Tx
@@ -92,6 +93,7 @@ class Build:
                 key_column = key_index(table, work.draft.primary_key_field)
                 await writer.write_all(table, renderer, key_column, encode)
                 records = places.records
+                self._ask(found, records)  # again: rows that the template fails on are no records
                 content = index.Content(
                     found.columns,
                     [column.original for column in table.columns],
@@ -105,7 +107,7 @@ class Build:
                 vectors_table = await index.fill_vectors(self._lease, content, self._model, encode)
             words = await asyncio.to_thread(index.index_words, self._lease, content)
             vectors = await asyncio.to_thread(self._index_vectors, vectors_table, content)
-            warnings = _warnings(table, found, writer, has_vectors=vectors is not None)
+            warnings = _warnings(table, found, writer, has_vectors=vectors is not None, has_records=records.size > 0)
             version = _Version(found, places, content, rows_table, vectors, words, writer.progress, warnings)
             await asyncio.to_thread(self._swap, version, _reading(table))
         await asyncio.to_thread(self._sweep)
@@ -127,15 +129,8 @@ class Build:
 
         known, self._live, ordinals = self._lease.write(load)
         self._before = live_records(known, self._live)
-        kept, before = found.who.keep, len(self._before.keys)
-        difference = compare(found.who.keys[kept], found.who.contents[kept], self._before, same_recipe=True)
-        if not work.confirmed and needs_confirmation(
-            work, self._live, difference, before, self._lease.settings.dataset_removal_share_max
-        ):
-            raise RemovalNotConfirmed(
-                f"{difference.removed} of {before} records would be removed; nothing was changed. Look at "
-                "the plan, and process with `confirm_removals` if this is meant."
-            )
+        kept = found.who.keep
+        self._ask(found, kept)
         places = Places(
             np.where(kept, RECORD, DUPLICATE).astype(np.uint8),
             np.full(found.rows, -1, np.int32),
@@ -147,6 +142,17 @@ class Build:
             places.ordinals[there] = known.ordinals[taken[there]]
             places.parts[there] = known.parts[taken[there]]
         return places
+
+    def _ask(self, found: Survey, kept: NDArray[Any]) -> None:
+        """Whether only these rows may stay. Raises `RemovalNotConfirmed`."""
+        work, before = self._lease.work, len(self._before.keys)
+        difference = compare(found.who.keys[kept], found.who.contents[kept], self._before, same_recipe=True)
+        share_max = self._lease.settings.dataset_removal_share_max
+        if not work.confirmed and needs_confirmation(work, self._live, difference, before, share_max):
+            raise RemovalNotConfirmed(
+                f"{difference.removed} of {before} records would be removed; nothing was changed. Look at "
+                "the plan, and process with `confirm_removals` if this is meant."
+            )
 
     # Swap
 
@@ -330,9 +336,11 @@ def _reading(table: Table) -> dict[str, Any]:
     }
 
 
-def _warnings(table: Table, found: Survey, writer: Writer, *, has_vectors: bool) -> list[str]:
+def _warnings(table: Table, found: Survey, writer: Writer, *, has_vectors: bool, has_records: bool) -> list[str]:
     """What a person should know though it stopped nothing."""
     out = list(table.receipt.warnings)
+    if not has_records:
+        out.insert(0, "No row became a record, so nothing is found; the list of errors says why.")
     if found.blank_keys:
         out.append(f"{found.blank_keys} rows have no primary key; they are known by their content.")
     if writer.lacking:
