@@ -43,10 +43,7 @@ def payments(
 
 
 def _list_open() -> None:
-    from rich.console import Console  # noqa: PLC0415 - keeps --help quick
-    from rich.table import Table  # noqa: PLC0415
-
-    from gristmill.base.money import usd  # noqa: PLC0415
+    from gristmill.base.money import usd  # noqa: PLC0415 - keeps --help quick
     from gristmill.doors.desk import local_database  # noqa: PLC0415
     from gristmill.ledger.payments import open_payments  # noqa: PLC0415
 
@@ -55,19 +52,13 @@ def _list_open() -> None:
     if not found:
         typer.echo("No payment is open.")
         return
-    table = Table("payment", "organization", "USD", "sent", "asked again", "payer", "transaction", "what is known")
     for item in found:
-        table.add_row(
-            str(item.id),
-            str(item.organization_id),
-            usd(item.amount_micro_usd),
-            f"{item.created_at:%Y-%m-%d %H:%M}",
-            f"{item.next_try_at:%H:%M}" if item.next_try_at else "no more",
-            item.payer,
-            item.transaction or "",
-            item.reason,
-        )
-    Console().print(table)
+        again = f"asked again at {item.next_try_at:%H:%M}" if item.next_try_at else "asked no more"
+        typer.echo(f"{item.id}  {usd(item.amount_micro_usd)} USD, sent {item.created_at:%Y-%m-%d %H:%M} UTC, {again}")
+        sent = f"by {item.payer}" + (f", transaction {item.transaction}" if item.transaction else "")
+        typer.echo(f"    organization {item.organization_id}, {sent}")
+        if item.reason:
+            typer.echo(f"    {item.reason}")
     typer.echo("Those that are asked again end by themselves. For the others look at the chain, then use --as.")
 
 
