@@ -36,7 +36,7 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task(escape(agent.name[:40]), total=max(batch.rows_in, 1), facts="")
+        self._task = self._bar.add_task(escape(agent.name[:40]), total=max(_to_do(batch), 1), facts="")
         self._first_done = _done(batch)
         self._started = time.monotonic()
         self._spoke = 0.0
@@ -69,7 +69,7 @@ class Progress:
         self._bar.update(self._task, completed=done, facts=text)
         if not self._console.is_terminal and time.monotonic() - self._spoke > PLAIN_EVERY_S:
             self._spoke = time.monotonic()
-            self.say(" · ".join([f"{done}/{batch.rows_in} rows", *facts]))
+            self.say(" · ".join([f"{done:,}/{_to_do(batch):,} rows", *facts]))
 
     def say(self, text: str) -> None:
         """One line above the bar."""
@@ -110,8 +110,13 @@ def _sentence(batch: Batch) -> str:
     return f"{batch.status}{why}" + (f": {batch.message}" if batch.message else "")
 
 
+def _to_do(batch: Batch) -> int:
+    """Rows of this run: not those that a limit left out."""
+    return batch.rows_in - batch.skipped
+
+
 def _done(batch: Batch) -> int:
-    return batch.rows_in - batch.pending - batch.running
+    return _to_do(batch) - batch.pending - batch.running
 
 
 def _span(seconds: float) -> str:
