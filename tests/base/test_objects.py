@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import time
 import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,6 +169,17 @@ def test_nothing_half_written_stays_in_the_folder(tmp_path: Path) -> None:
     with pytest.raises(Broken):
         store.put_stream("a/x", breaking())
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_process_left_is_removed_later(tmp_path: Path) -> None:
+    folder = tmp_path / "objects" / objects.TEMPORARY
+    folder.mkdir(parents=True)
+    for name, age_s in (("left", objects.ABANDONED_S + 60), ("being-written", 3600)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    store = ObjectStore.of(Settings(data_dir=tmp_path, object_store_url=None))
+    store.put_many([("a", b"1")])
+    assert [path.name for path in folder.iterdir()] == ["being-written"]
 
 
 def test_nothing_is_seen_before_it_is_complete(tmp_path: Path) -> None:

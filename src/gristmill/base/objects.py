@@ -14,6 +14,7 @@ import io
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ NO_BUCKET, DENIED = "NoSuchBucket", "AccessDenied"
 """Codes by which S3 says why it gives nothing."""
 TEMPORARY = ".writing"
 """Folder of half-written objects; no key starts with a dot, so none can be opened."""
+ABANDONED_S = 24 * 3600.0
+"""A half-written object that nobody has written to for so long is one of a process that was killed."""
 
 T = TypeVar("T")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
@@ -237,6 +240,7 @@ class _Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._is_tidy = False
 
     def put(self, key: str, chunks: Iterator[bytes]) -> None:
         target = self._root / key
@@ -282,8 +286,19 @@ class _Folder:
 
     def _create(self) -> tuple[Path, int]:
         """A new file that nobody sees, open for writing."""
+        if not self._is_tidy:
+            self._is_tidy = True
+            self._tidy()
         path = self._root / TEMPORARY / uuid4().hex
         return path, _with_folder(path, lambda: os.open(path, _NEW, 0o600))
+
+    def _tidy(self) -> None:
+        """Remove what processes left that were killed while they wrote; once in the life of this one."""
+        oldest = time.time() - ABANDONED_S
+        for path in (self._root / TEMPORARY).glob("*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def open(self, key: str) -> BinaryIO:
         try:
