@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.base.errors import Error
 from gristmill.tables import Hints, Table, blocks, read_table, source
+from gristmill.tables.table import Log
 
 FILES = sorted((Path(__file__).parents[2] / ".." / "shared" / "data" / "csv").glob("**/files/*"))
 FILES = [path for path in FILES if path.stat().st_size > 2000]  # two blocks
@@ -122,6 +125,34 @@ def test_real_files_are_read_alike(small: list[bool]) -> None:
                 different.append(path.name)
     assert different == []
     assert sum(small) > 100
+
+
+def test_rows_before_an_error_of_the_source_come_first(small: list[bool]) -> None:
+    data = body('{n},"Ana {n}"\n', 300).encode()
+    table = read_table(b"id,name\n" + data, dialect=HINTS)
+
+    def chunks() -> Iterator[bytes]:
+        yield b"id,name\n"
+        for start in range(0, len(data), 700):
+            yield data[start : start + 700]
+        raise OSError("the disk is gone")
+
+    rows = 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        for batch in blocks.read_blocks(chunks(), table.dialect, table.columns, Log()):
+            rows += batch.num_rows
+    assert rows > 250
+    assert sum(small) > 1
+
+
+def test_a_reading_that_is_left_early_leaves_no_thread(small: list[bool]) -> None:
+    before = threading.active_count()
+    batches = read_table(b"id,name\n" + body("{n},x\n").encode(), dialect=HINTS).batches()
+    while not any(small):
+        next(batches)
+    next(batches)
+    del batches
+    assert threading.active_count() == before
 
 
 cells = st.text(st.sampled_from("ab1, \"'\n\r;=ä\0"), max_size=5)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,47 @@ def read_blocks(
     return _Blocks(dialect, tuple(columns), log).read(chunks)
 
 
+class _Ahead:
+    """Bytes that were read and not used yet."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._parts: list[bytes] = []
+        self._error: Exception | None = None
+        self.is_done = False
+        """Whether there is no more to come."""
+
+    def fill(self, size: int) -> bytes:
+        """So many of them or more; fewer only at the end. Raises what the source raises."""
+        found = sum(map(len, self._parts))
+        while found < size and not self.is_done:
+            if self._error:
+                raise self._error
+            chunk = next(self._chunks, None)
+            self.is_done = chunk is None
+            if chunk is not None:
+                self._parts.append(chunk)
+                found += len(chunk)
+        self._parts = [b"".join(self._parts)]
+        return self._parts[0]
+
+    def look(self, size: int) -> bytes:
+        """The same before they are due: what the source raises is raised when they are."""
+        try:
+            return self.fill(size)
+        except Exception as error:  # noqa: BLE001 - kept for `fill`
+            self._error = error
+            return b""
+
+    def drop(self, size: int) -> None:
+        """Those at the start were used."""
+        self._parts = [self.fill(0)[size:]]
+
+    def put_back(self, data: bytes) -> None:
+        """These were not, after all."""
+        self._parts.insert(0, data)
+
+
 class _Blocks:
     """One reading from start to end."""
 
@@ -84,40 +126,49 @@ class _Blocks:
         self.is_simple = _is_simple(dialect) and bool(columns)
 
     def read(self, chunks: Iterator[bytes]) -> Iterator[pa.RecordBatch]:
-        waiting: list[bytes] = []
-        size = 0
-        for chunk in chunks:
-            waiting.append(chunk)
-            size += len(chunk)
-            if size >= (TOP_BYTES if self.top_is_due() else BLOCK_BYTES):
-                block = b"".join(waiting)
-                used = yield from self.read_block(block)
-                waiting = [block[used:]]
-                size = len(block) - used
-        rest = b"".join(waiting)
-        used = yield from self.read_plain(rest)
-        yield from self.read_carefully(rest[used:], is_last=True)
-        yield from self.batch(self.fitting.finish())
+        ahead = _Ahead(chunks)
+        while True:
+            block = ahead.fill(TOP_BYTES if self.top_is_due() else BLOCK_BYTES)
+            plain = self.judge(block)
+            refused = (yield from self.read_plain(ahead, block, plain)) if plain else len(block)
+            block = ahead.fill(0)
+            if ahead.is_done and refused in (0, len(block)):
+                yield from self.read_carefully(block, is_last=True)
+                yield from self.batch(self.fitting.finish())
+                return
+            if refused:
+                cut = self.careful_end(block[:refused])
+                ahead.drop(cut)
+                yield from self.read_carefully(block[:cut], is_last=False)
 
-    def read_block(self, block: bytes) -> Generator[pa.RecordBatch, None, int]:
-        """The rows of its records, one way or the other; answers how many bytes those have."""
-        used = yield from self.read_plain(block)
-        if used:
-            return used
+    def careful_end(self, block: bytes) -> int:
+        """How much of a block that is not for Arrow is read at once."""
         is_top = self.top_is_due() and not self.splitter.waiting
         cut = block.rfind(b"\n", 0, TOP_BYTES if is_top else None) + 1
-        cut = cut or block.rfind(b"\n") + 1 or len(block)
-        yield from self.read_carefully(block[:cut], is_last=False)
-        return cut
+        return cut or block.rfind(b"\n") + 1 or len(block)
 
-    def read_plain(self, block: bytes) -> Generator[pa.RecordBatch, None, int]:
-        """The rows that Arrow may parse; answers how many bytes those have, 0 where all is for the careful way."""
-        plain = self.judge(block)
-        parsed = self.parse(block, plain) if plain else None
-        if plain is None or parsed is None:
-            return 0
-        yield from self.take(parsed, plain)
-        return plain.end
+    def read_plain(self, ahead: _Ahead, block: bytes, plain: Plain) -> Generator[pa.RecordBatch, None, int]:
+        """This block and those behind it as long as they are plain; answers the bytes of one that Arrow refused, or 0.
+
+        Arrow parses in its own threads. In the meantime the next block is read and judged, and whoever gets the rows of
+        the one before works with them.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            parsing = pool.submit(self.parse, block, plain)
+            while True:
+                ahead.drop(plain.end)
+                following = ahead.look(BLOCK_BYTES)
+                next_plain = self.judge(following)
+                table = parsing.result()
+                if table is None:
+                    ahead.put_back(block[: plain.end])
+                    return len(block)
+                if next_plain:
+                    parsing = pool.submit(self.parse, following, next_plain)
+                yield from self.take(table, plain)
+                if next_plain is None:
+                    return 0
+                block, plain = following, next_plain
 
     def top_is_due(self) -> bool:
         """Whether what is above the rows was not read to its end."""
