@@ -71,6 +71,7 @@ def test_each_input_field_has_a_name_of_its_own(owner: Caller) -> None:
         ({"runtime": "http", "config": {}}, "config.url"),
         ({"runtime": "nothing"}, "runtime"),
         ({"schedule_cron": "every day"}, "schedule_cron"),
+        ({"output_schema": {"properties": {"score": {"type": "nonsense"}}}}, "output_schema.properties.score.type"),
         ({"price_usd": "a lot"}, "price_usd"),
         ({"rules": {"data_sources": {"x": 1}}}, "rules.data_sources.x"),
     ],

@@ -62,6 +62,7 @@ def create(tx: Tx, organization_id: int, values: dict[str, Any], *, local: bool 
     complete["config"] = check_config(complete, organization_id, local=local)
     _check_cron(complete["schedule_cron"])
     _check_fields(complete["input_fields"])
+    _check_output_schema(complete["output_schema"])
     read_rules(complete["rules"])
     if store.find_agent_by_name(tx, organization_id, complete["name"]):
         raise Conflict(f"There is an agent named `{complete['name']}` already.")
@@ -87,6 +88,7 @@ def update(tx: Tx, organization_id: int, agent_id: int, changes: dict[str, Any],
     new["config"] = check_config(new, organization_id, local=local)
     _check_cron(new["schedule_cron"])
     _check_fields(new["input_fields"])
+    _check_output_schema(new["output_schema"])
     read_rules(new["rules"])
     changed = any(new[name] != old[name] for name in RESULT_FIELDS)
     try:
@@ -280,6 +282,22 @@ def _check_fields(input_fields: Sequence[Mapping[str, Any]]) -> None:
     )
     if wrong:
         raise Invalid("Each input field has a name of its own.", errors=wrong)
+
+
+def _check_output_schema(schema: dict[str, Any] | None) -> None:
+    if schema is None:
+        return
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - only an agent with a schema needs it
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        where = ".".join(["output_schema", *(str(part) for part in error.path)])
+        wrong = FieldError(where, f"is not as JSON Schema has it: {error.message}"[:300])
+        raise Invalid(f"`{wrong.field}` {wrong.message}", errors=(wrong,)) from None
+    except RecursionError:
+        wrong = FieldError("output_schema", "is nested too deeply")
+        raise Invalid(f"`output_schema` {wrong.message}.", errors=(wrong,)) from None
 
 
 def _check_cron(expression: str | None) -> None:
