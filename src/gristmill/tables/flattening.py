@@ -31,7 +31,7 @@ class FlatColumn(NamedTuple):
 
     name: str
     rows: Sequence[int]
-    """Which of the values have it, ascending; a range where all do."""
+    """Which of the values have it, ascending."""
     cells: Sequence[Any]
     """What they have there, one for each of `rows`."""
 
