@@ -6,12 +6,15 @@
 The second command alone makes that file from the sets: the draws are seeded, so that the same sets, lists and code
 give the same file, byte for byte.
 
-Needs the public sets beside the project (see matching_tasks.py) and about 20 minutes of one core, most of it for
+Needs the public sets beside the project (see matching_tasks.py) and some seven minutes of one core, most of it for
 finding the evidence, which is kept in a folder (`--cache`) until the code that finds it changes.
 
 The scorer is a sum of small trees (gradient boosting, Friedman 2001) in which all nodes of a level ask the same
 question, and no answer falls with more evidence: that keeps it from learning the habits of a set. Every task weighs
 the same for each set, whatever its size; pairs that nobody judged are left out.
+
+Each set is judged by a scorer that was fitted without it and its variants, and by one that was fitted without any set
+about the same sort of things (`KINDS`).
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ from numpy.typing import NDArray
 
 from gristmill import tables
 from gristmill.matching import matcher as room
-from gristmill.matching.contest import hold
-from gristmill.matching.decide import confidence, threshold_of
+from gristmill.matching.compete import among_rivals
+from gristmill.matching.decide import choose, confidence, records_are_taken, rows_doubt, threshold_of
 from gristmill.matching.matcher import Matcher
 from gristmill.matching.scorer import DEPTH, FILE, Scorer
 from gristmill.matching.table import distinct
@@ -62,7 +65,15 @@ RANKS = 3
 LIST_ROWS = 75
 REWRITTEN = ((0.9, 0.5), (0.5, 0.4), (0.2, 0.3))
 """(share of the rows on both sides, share of words lost) of lists in other words."""
+AS_IT_IS = "as it is"
 AS_IT_IS_WEIGHT = 2.0
+KINDS = (
+    frozenset({"abt_buy", "beer"}),
+    frozenset({"cddb", "dblp_acm"}),
+    frozenset({"geo_osm_fsq", "hotels", "restaurants", "afj_hospital"}),
+)
+"""Sets that are about the same sort of things: products, works, places. People are alone."""
+LISTS_GROUP = "lists"
 
 
 @dataclass(slots=True)
@@ -83,7 +94,7 @@ class Sample:
     @property
     def group(self) -> str:
         """What is left out together."""
-        return "lists" if self.task.variant.startswith("doubled") else self.task.name
+        return LISTS_GROUP if self.task.variant.startswith("doubled") else self.task.name
 
     def truth(self) -> NDArray[np.bool_]:
         """Whether each used pair is a match."""
@@ -246,19 +257,19 @@ def _ordered(leaves: Floats, weight: Floats, signs: list[int]) -> Floats:
     return leaves
 
 
-def training(samples: Sequence[Sample], without: str | None) -> tuple[Floats, Floats, Floats]:
-    """Values, answers and weights of the pairs of all groups but one."""
+def training(samples: Sequence[Sample], without: frozenset[str]) -> tuple[Floats, Floats, Floats]:
+    """Values, answers and weights of the pairs of all groups but some."""
     values: list[Floats] = []
     truths: list[Floats] = []
     weights: list[Floats] = []
     for item in samples:
-        if item.group == without:
+        if item.group in without:
             continue
         truth, judged = item.truth(), item.judged()
         matches, others = np.flatnonzero(truth & judged), np.flatnonzero(~truth & judged)
         few_matches, few_others = _thinned(matches, MATCHES_MAX), _thinned(others, OTHERS_MAX)
         chosen = np.concatenate([few_matches, few_others])
-        whole = AS_IT_IS_WEIGHT if item.task.variant == "as it is" else 1.0
+        whole = AS_IT_IS_WEIGHT if item.task.variant == AS_IT_IS else 1.0
         whole /= max(len(matches), 0.05 * min(len(item.task.left), len(item.task.right)))
         values.append(item.values[chosen])
         truths.append(truth[chosen].astype(np.float64))
@@ -279,7 +290,7 @@ class Verdict:
     """What a scorer is worth in one task."""
 
     f1: float
-    """At the product's own threshold, of pairs that are best from both sides."""
+    """At the product's own threshold."""
     best: float
     """The same at the best threshold, which nobody knows beforehand."""
     share: float
@@ -291,28 +302,36 @@ class Verdict:
 
 
 def judge(item: Sample, scorer: Scorer) -> Verdict:
-    """Let a scorer decide a task."""
+    """Let a scorer decide a task as the product does, but for rows of the same words."""
     odds = np.full(len(item.i), -20.0)
     odds[item.used] = scorer.log_odds(dict(zip(item.names, item.values.T, strict=True)))
     size = min(len(item.rows), len(item.records))
-    bound = threshold_of(item.i, item.j, odds, size)
-    mutual = np.flatnonzero(hold(item.i, item.j, odds).mutual)
-    mutual = mutual[np.argsort(-odds[mutual], kind="stable")]
-    pairs = [(item.rows[int(item.i[number])], item.records[int(item.j[number])]) for number in mutual]
+    odds -= threshold_of(item.i, item.j, odds, size)
+    strictly = records_are_taken(item.i, item.j, odds, "auto")
+    if not strictly:
+        odds -= rows_doubt(item.i, item.j, odds, len(item.rows), size)
+    odds = among_rivals(item.i, item.j, odds, one_to_one=strictly)
+    found = choose(item.i, item.j, odds, np.ones(len(odds)), 0.5, one_to_one=strictly)
+    found = found[np.argsort(-odds[found], kind="stable")]
+    pairs = [(item.rows[int(item.i[number])], item.records[int(item.j[number])]) for number in found]
     truth = np.array([pair in item.task.truth for pair in pairs], bool)
     judged = np.array([item.task.judged is None or pair in item.task.judged for pair in pairs], bool)
     scores = 2 * np.cumsum(truth) / (np.arange(1, len(truth) + 1) + max(len(item.task.truth), 1))
-    count = int((odds[mutual] >= bound).sum())
-    sure = confidence(odds[mutual], bound, SLOPE)[:count][judged[:count]]
+    count = int((odds[found] >= 0).sum())
+    sure = confidence(odds[found], SLOPE)[:count][judged[:count]]
     f1 = float(scores[count - 1]) if count else 0.0
     return Verdict(
         f1, float(scores.max(initial=0.0)), count / max(len(item.rows), 1), sure, truth[:count][judged[:count]]
     )
 
 
-def report(samples: Sequence[Sample], scorers: dict[str, Scorer]) -> None:
-    """Print F1 by set and by variant, false rows and how far confidences hold, by scorers that do not know the set."""
+def report(samples: Sequence[Sample], scorers: dict[str, Scorer], by_kind: dict[str, Scorer]) -> None:
+    """Print F1 by set and by variant, false rows and how far confidences hold, by scorers that do not know the set.
+
+    `by_kind` know nothing of its kind.
+    """
     found = {(item.task.name, item.task.variant): judge(item, scorers[item.group]) for item in samples}
+    kin = {item.task.name: judge(item, by_kind[item.group]) for item in samples if item.task.variant == AS_IT_IS}
     matched = {
         (item.task.name, item.task.variant): found[item.task.name, item.task.variant]
         for item in samples
@@ -321,23 +340,30 @@ def report(samples: Sequence[Sample], scorers: dict[str, Scorer]) -> None:
     lines = [
         (
             name,
-            *_means(matched, lambda key, n=name: key == (n, "as it is")),
+            *_means(matched, lambda key, n=name: key == (n, AS_IT_IS)),
+            f"{kin[name].f1:.3f}",
             *_means(matched, lambda key, n=name: key[0] == n),
         )
         for name in names()
     ]
     own = set(names())
     lines.append(
-        ("mean", *_means(matched, lambda key: key[1] == "as it is"), *_means(matched, lambda key: key[0] in own))
+        (
+            "mean",
+            *_means(matched, lambda key: key[1] == AS_IT_IS),
+            f"{np.mean([item.f1 for item in kin.values()]):.3f}",
+            *_means(matched, lambda key: key[0] in own),
+        )
     )
-    print(table(("left out", "F1", "best threshold", "with its variants", "best threshold"), lines))
+    columns = ("left out", "F1", "best threshold", "its kind left out", "with its variants", "best threshold")
+    print(table(columns, lines))
     variants = sorted({key[1] for key in matched})
     print(table(("variant", "F1", "best"), [(v, *_means(matched, lambda key, v=v: key[1] == v)) for v in variants]))
     for variant in ("no match", "apart"):
         shares = {key[0]: item.share for key, item in found.items() if key[1] == variant}
         each = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
         print(f"Rows with a match where there is none ({variant}): mean {np.mean(list(shares.values())):.3f}; {each}")
-    asked = [item for key, item in found.items() if key[0] in own and key[1] == "as it is"]
+    asked = [item for key, item in found.items() if key[0] in own and key[1] == AS_IT_IS]
     sure, right = np.concatenate([item.sure for item in asked]), np.concatenate([item.right for item in asked])
     weight = np.concatenate([np.full(len(item.sure), 1 / max(len(item.sure), 1)) for item in asked])
     bounds = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -388,10 +414,12 @@ def main() -> None:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_bytes(pickle.dumps(samples[-1]))
     known = samples[0].names
-    groups = sorted({item.group for item in samples})
-    report(samples, {group: fit(*training(samples, group), known) for group in groups})
+    scorers = {name: fit(*training(samples, frozenset({name})), known) for name in (*names(), LISTS_GROUP)}
+    kin = {name: next((kind for kind in KINDS if name in kind), frozenset({name})) for name in names()}
+    by_kind = {name: fit(*training(samples, kin[name]), known) for name in names()}
+    report(samples, scorers, by_kind)
     if options.write:
-        write(fit(*training(samples, None), known))
+        write(fit(*training(samples, frozenset()), known))
 
 
 if __name__ == "__main__":

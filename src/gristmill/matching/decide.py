@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +17,16 @@ CHANCE_BOUNDS = (-5.0, 1.0)
 MATCHED_WEIGHT = 0.6
 """How far the threshold falls with the log-odds that a row has a match: where most have one, doubt is worth less."""
 MATCHED_BOUNDS = (-3.0, 1.5)
-SHARED_MIN = 0.1
-"""Share of sure matches that meet at one record from which many rows may match one record."""
+BOUND_ALONE = -0.75
+"""Where the threshold stands for a pair without rivals: those that have some lose by them, see `among_rivals`."""
+FEW_ROWS = 20
+"""Rows with which it stands half way there: of a single row nobody knows what its rivals would be."""
+SHARED_MIN = 0.06
+"""Share of sure matches that meet at a record with others as good from which many rows may match one record."""
 SURE = 2.0
 """Log-odds above the threshold at which a match is sure."""
+AS_GOOD = 1.0
+"""Log-odds below the record's best row within which another row is as good: what is worse is likely a relative."""
 CONFIDENCE_MAX = 0.99
 """What weighing evidence can reach at most."""
 
@@ -45,32 +49,42 @@ def threshold_of(i: Ints, j: Ints, odds: Floats, size: int) -> float:
     false_share = np.minimum.accumulate((wrong / ranks)[::-1])[::-1]
     count = int((false_share < FALSE_SHARE).sum())
     by_chance = float(found[count - 1]) if count else CHANCE_BOUNDS[1]
-    share = matched_share(i, j, odds, size)
-    matched = float(np.log((share + 0.02) / (1.02 - share)))
-    return CHANCE_WEIGHT * float(np.clip(by_chance, *CHANCE_BOUNDS)) - MATCHED_WEIGHT * float(
-        np.clip(matched, *MATCHED_BOUNDS)
-    )
+    matched = _matched(matched_share(i, j, odds, size))
+    alone = BOUND_ALONE * size / (size + FEW_ROWS)
+    return alone + CHANCE_WEIGHT * float(np.clip(by_chance, *CHANCE_BOUNDS)) - MATCHED_WEIGHT * matched
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The pairs that are matches, and how that was decided."""
+def rows_doubt(i: Ints, j: Ints, odds: Floats, rows: int, size: int) -> float:
+    """How much higher the threshold is where rows may share records, log-odds; `odds` have the threshold at 0.
 
-    chosen: NDArray[np.int64]
-    """Numbers of the pairs, one per row at most."""
-    one_to_one: bool
+    It was set by how many of the smaller side, `size`, have a match. Where each record may have any number of rows, the
+    share of the `rows` that have one counts instead: few of many rows, and most that are near a record are relatives.
+    """
+    found = int((hold(i, j, odds).best_left & (odds >= 0)).sum())
+    fewer = _matched(matched_share(i, j, odds, size)) - _matched(found / max(rows, 1))
+    return MATCHED_WEIGHT * max(0.0, fewer)
 
 
-def decide(i: Ints, j: Ints, odds: Floats, sure: Floats, bound: float, least: float, one_to_one: OneToOne) -> Decision:
-    """One record per row at most, the best; with one-to-one also one row per record.
+def _matched(share: float) -> float:
+    """Log-odds of a share of rows that have a match, within what they count for."""
+    return float(np.clip(np.log((share + 0.02) / (1.02 - share)), *MATCHED_BOUNDS))
 
-    `odds` are log-odds with their threshold `bound`, `sure` the same as confidences with the least that is asked for.
+
+def records_are_taken(i: Ints, j: Ints, odds: Floats, one_to_one: OneToOne) -> bool:
+    """Whether a record may be the match of one row only. `odds` are log-odds with the threshold at 0.
+
     `auto` lets rows share a record when sure matches do so often: the rows then hold duplicates, or many of one kind.
+    """
+    return not _rows_share(i, j, odds) if one_to_one == "auto" else one_to_one
+
+
+def choose(i: Ints, j: Ints, odds: Floats, sure: Floats, least: float, *, one_to_one: bool) -> NDArray[np.int64]:
+    """Numbers of the pairs that are matches: one record per row at most, the best; with one-to-one one row per record.
+
+    `odds` say which is better, `sure` are confidences with the least that is asked for.
     """
     order = np.lexsort((j, i, -odds))
     order = order[sure[order] >= least]
-    if one_to_one == "auto":
-        one_to_one = not _rows_share(i, j, odds, bound)
     rows: set[int] = set()
     records: set[int] = set()
     chosen: list[int] = []
@@ -80,18 +94,20 @@ def decide(i: Ints, j: Ints, odds: Floats, sure: Floats, bound: float, least: fl
             rows.add(row)
             records.add(record)
             chosen.append(pair)
-    return Decision(np.array(sorted(chosen, key=lambda pair: int(i[pair])), np.int64), bool(one_to_one))
+    return np.array(sorted(chosen, key=lambda pair: int(i[pair])), np.int64)
 
 
-def _rows_share(i: Ints, j: Ints, odds: Floats, threshold: float) -> bool:
-    best = hold(i, j, odds).best_left & (odds >= threshold + SURE)
-    records = j[best]
-    if not len(records):
+def _rows_share(i: Ints, j: Ints, odds: Floats) -> bool:
+    best = np.flatnonzero(hold(i, j, odds).best_left & (odds >= SURE))
+    if not len(best):
         return False
-    _, counts = np.unique(records, return_counts=True)
-    return int((counts - 1).sum()) > SHARED_MIN * len(records)
+    records, odds = j[best], odds[best]
+    highest = np.full(int(records.max()) + 1, -np.inf)
+    np.maximum.at(highest, records, odds)
+    equals = records[odds >= highest[records] - AS_GOOD]
+    return len(equals) - len(np.unique(equals)) > SHARED_MIN * len(equals)
 
 
-def confidence(odds: Floats, threshold: float, slope: float) -> Floats:
-    """Log-odds as a probability: one half at the threshold."""
-    return np.minimum(1 / (1 + np.exp(-np.clip(slope * (odds - threshold), -35, 35))), CONFIDENCE_MAX)
+def confidence(odds: Floats, slope: float) -> Floats:
+    """Log-odds with the threshold at 0 as a probability: one half there."""
+    return np.minimum(1 / (1 + np.exp(-np.clip(slope * odds, -35, 35))), CONFIDENCE_MAX)

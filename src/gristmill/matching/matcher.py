@@ -10,8 +10,9 @@ import numpy as np
 
 from gristmill.matching.align import align
 from gristmill.matching.candidates import Candidates, find_candidates
+from gristmill.matching.compete import among_rivals
 from gristmill.matching.contest import first_guess, hold
-from gristmill.matching.decide import Decision, confidence, decide, threshold_of
+from gristmill.matching.decide import choose, confidence, records_are_taken, rows_doubt, threshold_of
 from gristmill.matching.evidence import FieldOdds, Task, evidence, field_odds, learn_task, together
 from gristmill.matching.explain import EQUAL, explain
 from gristmill.matching.fields import similarity
@@ -61,6 +62,17 @@ class _Scored:
     """Likeness of each field in each pair."""
     log_odds: Floats
     learned: _Learned
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """Which of the pairs are matches."""
+
+    chosen: Ints
+    """Numbers of the pairs, one per row at most."""
+    sure: Floats
+    """Confidence of every pair."""
+    one_to_one: bool
 
 
 class Matcher:
@@ -132,9 +144,9 @@ class Matcher:
         taught = lesson.among(few.place, reference.place) if confirmed else None
         scored = self._score(few.side, taught)
         taken = {reference.place[record] for record, _ in settled.values()} if one_to_one is True else set[int]()
-        decision, sure = self._decide(scored, least, one_to_one, taken)
+        decided = self._decide(scored, least, one_to_one, taken)
         matches: list[Match] = []
-        chosen = {int(scored.pairs.i[number]): number for number in decision.chosen.tolist()}
+        chosen = {int(scored.pairs.i[number]): number for number in decided.chosen.tolist()}
         used: set[int] = set()
         for row in range(left.size):
             number = chosen.get(few.place[row])
@@ -144,8 +156,8 @@ class Matcher:
                     matches.append(Match(row, self._id(record), how.method, how.confidence, how.told))
             elif number is not None and row not in lesson.unmatched and not (one_to_one is True and number in used):
                 used.add(number)
-                matches.append(self._match(row, few.side, scored, number, float(sure[number])))
-        return Outcome(matches, scored.learned.fields, whole.key, decision.one_to_one, least)
+                matches.append(self._match(row, few.side, scored, number, float(decided.sure[number])))
+        return Outcome(matches, scored.learned.fields, whole.key, decided.one_to_one, least)
 
     @property
     def _reference(self) -> Distinct:
@@ -189,13 +201,19 @@ class Matcher:
             learned = replace(learned, threshold=bound)
         return _Scored(pairs, alike, log_odds, learned)
 
-    def _decide(self, scored: _Scored, least: float, one_to_one: OneToOne, taken: set[int]) -> tuple[Decision, Floats]:
-        """The pairs that are matches, and the confidence of every pair."""
-        pairs, bound = scored.pairs, scored.learned.threshold or 0.0
-        sure = confidence(scored.log_odds, bound, scorer().slope)
-        sure *= np.minimum(1.0, REPEATS_MAX / self._reference.counts[pairs.j])
-        sure[np.isin(pairs.j, list(taken))] = 0.0
-        return decide(pairs.i, pairs.j, scored.log_odds, sure, bound, least, one_to_one), sure
+    def _decide(self, scored: _Scored, least: float, one_to_one: OneToOne, taken: set[int]) -> _Decided:
+        """Let the pairs compete and choose."""
+        pairs = scored.pairs
+        i, j = pairs.i, pairs.j
+        odds = scored.log_odds - (scored.learned.threshold or 0.0)
+        strictly = records_are_taken(i, j, odds, one_to_one)
+        if not strictly:
+            odds = odds - rows_doubt(i, j, odds, pairs.left_size, min(pairs.left_size, pairs.right_size))
+        odds = among_rivals(i, j, odds, one_to_one=strictly)
+        sure = confidence(odds, scorer().slope)
+        sure *= np.minimum(1.0, REPEATS_MAX / self._reference.counts[j])
+        sure[np.isin(j, list(taken))] = 0.0
+        return _Decided(choose(i, j, odds, sure, least, one_to_one=strictly), sure, strictly)
 
     def _match(self, row: int, left: Side, scored: _Scored, number: int, sure: float) -> Match:
         pairs, fields, right = scored.pairs, scored.learned.fields, self._reference
