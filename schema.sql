@@ -212,6 +212,7 @@ CREATE TABLE public.api_key (
     last_used_at timestamp with time zone,
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
+    rotated_at timestamp with time zone,
     CONSTRAINT api_key_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
     CONSTRAINT api_key_scope_check CHECK ((scope = ANY (ARRAY['admin'::text, 'usage'::text]))),
     CONSTRAINT api_key_secret_sha256_check CHECK ((octet_length(secret_sha256) = 32))
