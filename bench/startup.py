@@ -1,6 +1,6 @@
 """How long `gristmill up` takes until it is ready, and what it costs while nobody asks anything of it.
 
-Ready is from the start of its process to the first 200 of /readyz. The second worker begins two seconds after the first.
+Ready is from the start of its process to the first 200 of /readyz. The second worker begins two seconds later.
 
 /readyz answers 200 once the database answers and a worker has taken its lease. Cold is a fresh data folder: a database
 cluster is made, the schema is created, the engine's tables are created. Warm is the same folder again. The server
