@@ -14,6 +14,8 @@ from gristmill.matching.vectors import Floats, Ints
 
 CLAIM = 0.8
 """Part of its log-odds with which a pair speaks against its rivals: rivals are alike, and their evidence the same."""
+RIVALS = 3
+"""Pairs of a row or record, the best by their odds, that claim it: the many poor ones are chance and would add up."""
 ROUNDS_MAX = 25
 CHANGE_MIN = 1e-3
 """Change of a share of a row below which the messages have settled."""
@@ -28,6 +30,7 @@ def among_rivals(i: Ints, j: Ints, odds: Floats, *, one_to_one: bool) -> Floats:
     if not len(i):
         return odds
     weight = np.exp(np.clip(CLAIM * odds, -_ODDS_MAX, _ODDS_MAX))
+    weight[(_rank(i, odds) >= RIVALS) & (_rank(j, odds) >= RIVALS)] = 0.0
     # What a row leaves for a pair when all the row's other pairs have claimed it, 0..1; the same of a record.
     row_left, record_left = np.ones(len(i)), np.ones(len(i))
     for _ in range(ROUNDS_MAX if one_to_one else 1):
@@ -47,3 +50,13 @@ def _left(group: Ints, claims: Floats) -> Floats:
     """1 over 1 and the claims of the other pairs of each pair's group."""
     others = np.bincount(group, claims)[group] - claims
     return 1 / (1 + np.maximum(others, 0.0))
+
+
+def _rank(group: Ints, odds: Floats) -> Ints:
+    """Place of each pair in its group by its odds, from 0."""
+    order = np.lexsort((-odds, group))
+    first = np.concatenate([[True], group[order][1:] != group[order][:-1]])
+    starts = np.flatnonzero(first)
+    places = np.empty(len(group), np.int64)
+    places[order] = np.arange(len(group)) - starts[np.cumsum(first) - 1]
+    return places
