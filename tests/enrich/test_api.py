@@ -284,6 +284,8 @@ def test_a_start_waits_until_the_datasets_can_be_searched(database: Database, ow
     answer = owner.post(f"{BASE}/{made['id']}/start")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert "`Registry`. No lead would match yet. Start again" in answer.json()["detail"]
+    as_batch = owner.post(f"/api/v1/batch_executions/{made['id']}/resume")
+    assert (as_batch.status_code, as_batch.json()["detail"]) == (409, answer.json()["detail"])
     assert not upload(owner, agent=agent, auto_start="true")["started"]
     assert owner.get(f"{BASE}/{made['id']}").json()["status"] == "uploaded"
 

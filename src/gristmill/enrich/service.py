@@ -287,25 +287,33 @@ def start(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> J
     """
     _job(tx, organization_id, batch_id)
     batch = batches.get(tx, organization_id, batch_id)
-    available, needed = ledger.balance(tx, organization_id).available_micro_usd, _minimum(settings)
-    if batch.status in {"paused", "failed"} and available < needed:
-        raise ledger.BalanceTooLow(available_micro_usd=available, needed_micro_usd=needed)
     if batch.status in {"paused", "failed"}:
-        readiness.need_somebody_to_ask(tx, organization_id, batch.agent_id)
+        _check_start(tx, organization_id, settings, batch)
     batches.resume(tx, organization_id, batch_id, gated=False)
     return get(tx, organization_id, batch_id)
 
 
-def needs_balance(tx: Tx, organization_id: int, batch: Batch) -> None:
-    """The gate of a job that is resumed as the batch it is. Raises `BalanceTooLow` with where to top up."""
-    current = config.settings()
-    available, needed = ledger.balance(tx, organization_id).available_micro_usd, _minimum(current)
+def _check_start(tx: Tx, organization_id: int, settings: Settings, batch: Batch) -> None:
+    available, needed = ledger.balance(tx, organization_id).available_micro_usd, _minimum(settings)
     if available < needed:
+        raise ledger.BalanceTooLow(available_micro_usd=available, needed_micro_usd=needed)
+    readiness.need_somebody_to_ask(tx, organization_id, batch.agent_id)
+
+
+def check_resume(tx: Tx, organization_id: int, batch: Batch) -> None:
+    """The gate of a job that is resumed as the batch it is: raises as `start` does, and says where to top up."""
+    current = config.settings()
+    try:
+        _check_start(tx, organization_id, current, batch)
+    except ledger.BalanceTooLow as short:
+        available, needed = short.facts["available_micro_usd"], short.facts["needed_micro_usd"]
         back = f"/batch/{batch.id}"
-        raise ledger.too_low(current, available=available, needed=needed, what=WHAT_NEEDS, url=None, back=back)
+        raise ledger.too_low(
+            current, available=available, needed=needed, what=WHAT_NEEDS, url=None, back=back
+        ) from None
 
 
-batches.gates[ORIGIN] = needs_balance
+batches.gates[ORIGIN] = check_resume
 
 
 def _minimum(settings: Settings) -> int:

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from gristmill import agents, batches, enrich
-from gristmill.base.errors import Error, Invalid
+from gristmill.base.errors import Conflict, Error, Invalid
 from gristmill.base.http import CursorText, UuidId
 from gristmill.base.ids import row_uuid, split_row_uuid
-from gristmill.batches import Batch, FailureGroup, RetryOrder, WrongState
+from gristmill.batches import Batch, FailureGroup, RetryOrder
 from gristmill.batches.model import RowNotFound, RowStatus
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
@@ -125,7 +125,7 @@ def change_batch(
     try:
         with open_visit(request, csrf) as visit:
             _change(visit, batch_id, verb, error_code or None)
-    except (WrongState, Invalid, BalanceTooLow) as problem:
+    except (Conflict, Invalid, BalanceTooLow) as problem:
         with open_visit(request, csrf) as visit:
             return _batch_page(visit, batch_id, Choice(), problem)
     return RedirectResponse(f"/dashboard/batches/{batch_id}", status_code=303)
