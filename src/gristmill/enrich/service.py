@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from gristmill import agents, batches, identity, inventory, ledger, mapping, tables
@@ -306,7 +306,7 @@ def check_resume(tx: Tx, organization_id: int, batch: Batch) -> None:
     try:
         _check_start(tx, organization_id, current, batch)
     except ledger.BalanceTooLow as short:
-        available, needed = short.facts["available_micro_usd"], short.facts["needed_micro_usd"]
+        available, needed = (cast("int", short.facts[f"{name}_micro_usd"]) for name in ("available", "needed"))
         back = f"/batch/{batch.id}"
         raise ledger.too_low(
             current, available=available, needed=needed, what=WHAT_NEEDS, url=None, back=back
