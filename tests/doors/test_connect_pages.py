@@ -9,18 +9,8 @@ import httpx
 import pytest
 
 from conftest import Caller, make_agent
-from gristmill import identity
 from gristmill.base.db import Database
 from gristmill.doors.dashboard.addresses import safe_return
-
-
-@pytest.fixture
-def browser(database: Database, owner: Caller, base_url: str) -> httpx.Client:
-    with database.tx(owner.organization_id) as tx:
-        token = identity.create_login_link(tx, owner.organization_id)
-    client = httpx.Client(base_url=base_url, timeout=60)
-    client.get("/login", params={"token": token})
-    return client
 
 
 def hidden(page: httpx.Response, name: str) -> str:

@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from conftest import Caller, make_agent, wait_for
-from gristmill import identity
 from gristmill.base.db import Database
 
 SHOPS = (
@@ -18,15 +17,6 @@ SHOPS = (
     "2,Blue Door Bakery,Fresh bread and cakes every morning\n"
     "3,Smith Plumbing,Repairs of leaking pipes and boilers\n"
 )
-
-
-@pytest.fixture
-def browser(database: Database, owner: Caller, base_url: str) -> httpx.Client:
-    with database.tx(owner.organization_id) as tx:
-        token = identity.create_login_link(tx, owner.organization_id)
-    client = httpx.Client(base_url=base_url, timeout=60)
-    client.get("/login", params={"token": token})
-    return client
 
 
 @pytest.fixture

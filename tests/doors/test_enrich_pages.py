@@ -6,11 +6,9 @@ import re
 from uuid import UUID
 
 import httpx
-import pytest
 
 from conftest import Caller, fund
 from enrich.conftest import await_job, lead_agent
-from gristmill import identity
 from gristmill.base.db import Database
 from gristmill.base.ids import row_uuid
 from lead_vendor import Vendor, record
@@ -19,15 +17,6 @@ LEADS = (
     "company,street,city,state,zip,phone,owner\n"
     "Haney Furniture Co,100 Main St,Pittsburgh,PA,15213,7246547732,Ana Ruiz\n"
 )
-
-
-@pytest.fixture
-def browser(database: Database, owner: Caller, base_url: str) -> httpx.Client:
-    with database.tx(owner.organization_id) as tx:
-        token = identity.create_login_link(tx, owner.organization_id)
-    client = httpx.Client(base_url=base_url, timeout=60)
-    client.get("/login", params={"token": token})
-    return client
 
 
 def uploaded(anyone: httpx.Client) -> dict[str, str]:

@@ -9,19 +9,10 @@ import httpx
 import pytest
 
 from conftest import Caller
-from gristmill import identity, vault
+from gristmill import vault
 from gristmill.base.db import Database
 
 VALUE = "sk-canary-7b31f0d94c52"
-
-
-@pytest.fixture
-def browser(database: Database, owner: Caller, base_url: str) -> httpx.Client:
-    with database.tx(owner.organization_id) as tx:
-        token = identity.create_login_link(tx, owner.organization_id)
-    client = httpx.Client(base_url=base_url, timeout=60)
-    client.get("/login", params={"token": token})
-    return client
 
 
 @pytest.fixture

@@ -10,17 +10,8 @@ import pytest
 
 from agent_server import AgentServer
 from conftest import Caller
-from gristmill import events, identity
+from gristmill import events
 from gristmill.base.db import Database
-
-
-@pytest.fixture
-def browser(database: Database, owner: Caller, base_url: str) -> httpx.Client:
-    with database.tx(owner.organization_id) as tx:
-        token = identity.create_login_link(tx, owner.organization_id)
-    client = httpx.Client(base_url=base_url, timeout=60)
-    client.get("/login", params={"token": token})
-    return client
 
 
 @pytest.fixture
