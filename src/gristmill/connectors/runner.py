@@ -41,7 +41,7 @@ LOOK_S = 0.2
 """How often a worker looks for syncs, if the lookout has seen any; at once when one has ended, since another may wait
 for it."""
 SIGN = "syncs"
-ASK_S = 0.05
+ASK_S = 0.1
 """How often it asks the worker's lookout whether there may be any, which costs next to nothing."""
 GATHER_S = 0.02
 """Several that end within this time are one reason to look."""

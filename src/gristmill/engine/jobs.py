@@ -43,7 +43,7 @@ LOCAL_QUEUE = "local"
 import. What a dead one left queued is never run; the call that goes on with its batch queues anew."""
 JOBS_PER_WORKER = 64
 """Most jobs that one worker runs at a time; each holds a thread that waits."""
-POLL_S = 0.05
+POLL_S = 0.1
 """Turns of the engine's queues; most of them ask nothing (see lookout.py)."""
 _own_queue = f"{LOCAL_QUEUE}-{uuid7()}"
 PAYLOAD_KEYS_MAX = 32

@@ -38,7 +38,7 @@ JOBS = "jobs"
 """The sign of queued jobs."""
 INTERNAL_QUEUE = "_dbos_internal_queue"
 QUEUE_S = 0.15
-"""Looks at one queue are no closer together, while its jobs wait for their turn."""
+"""Looks at one queue are no closer together while its jobs wait for their turn; above LOOK_S, so every second one."""
 SETTINGS_S, UNUSED_S = 10.0, 60.0
 """How often DBOS reads the settings of queues, and looks for what there is none of."""
 

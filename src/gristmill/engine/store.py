@@ -79,6 +79,16 @@ def set_engine_version(connection: psycopg.Connection, version: str) -> None:
     )
 
 
+def has_orphans(tx: Tx, queues: Sequence[str], live: Sequence[str]) -> bool:
+    """Whether some queues have jobs under way that none of these workers runs."""
+    row = tx.one(
+        "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE status = 'PENDING' AND queue_name = ANY(%s::text[])"
+        " AND (executor_id IS NULL OR executor_id <> ALL (%s::text[]))) AS found",
+        (list(queues), list(live)),
+    )
+    return bool(row["found"])
+
+
 def signs_query(queues: Sequence[str], conditions: Sequence[LiteralString]) -> sql.Composed:
     """One row: whether jobs of some queues wait, then whether each of the conditions is true."""
     jobs = sql.SQL(

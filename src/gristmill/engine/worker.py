@@ -273,7 +273,10 @@ class Worker:
             for dead in [*reap_dead_processes(tx), *reap(tx, self._settings.lease_timeout_s)]:
                 log.warning("a worker is gone; its rows were taken back", worker=str(dead))
             live = {str(worker_id) for worker_id in store.list_workers(tx)}
-        self._recover(live)
+            names = [queue_name(queue) for queue in self._queues]
+            has_orphans = store.has_orphans(tx, names, [*live])  # seldom: the engine lists them more slowly
+        if has_orphans:
+            self._recover(names, live)
         self._forget_finished()
         for duty in _duties:
             if duty.due > time.monotonic():
@@ -299,9 +302,8 @@ class Worker:
         if ended:
             self._dbos.delete_workflows([job.workflow_id for job in ended])
 
-    def _recover(self, live: set[str]) -> None:
+    def _recover(self, names: list[str], live: set[str]) -> None:
         """Queue the unfinished jobs of workers that are gone again; the engine alone would leave them pending."""
-        names = [queue_name(queue) for queue in self._queues]
         pending = self._dbos.list_workflows(
             status="PENDING", queue_name=names, load_input=False, load_output=False, limit=STUCK_JOBS_MAX
         )
