@@ -31,7 +31,7 @@ def test_on_a_chain_of_rivals_it_is_what_counting_all_matchings_gives(odds: list
     steps = np.arange(len(odds))
     i, j, own = (steps + 1) // 2, steps // 2, np.array(odds)  # 0-0, 1-0, 1-1, 2-1 ...
     expected = by_counting(i, j, np.exp(CLAIM * own)) + (1 - CLAIM) * own
-    # Messages count as settled when no share changes by a thousandth: of a share of a fiftieth, that is 0.05 in log-odds.
+    # Messages have settled when no share changes by a thousandth: 0.05 in log-odds of a share of a fiftieth.
     assert among_rivals(i, j, own, one_to_one=True) == pytest.approx(expected, abs=0.1)
 
 
