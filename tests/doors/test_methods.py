@@ -98,6 +98,7 @@ def test_files_in_json_may_be_wrapped_or_data_urls(owner: Caller, database: Data
             ("/api/v1/tables/inspect", {"file_base64": content}),
             ("/api/v1/mappings/propose", {"file_base64": content}),
             (f"/api/v1/agents/{agent.id}/inventories", {"name": "N", "file_base64": content}),
+            ("/api/v1/batch/enrich/upload", {"file_base64": content}),
         ):
             answer = owner.post(path, body)
             assert answer.status_code in {200, 201}, answer.text

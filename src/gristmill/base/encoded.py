@@ -6,10 +6,20 @@ import base64
 import binascii
 import re
 
+from gristmill.base.errors import FieldError, Malformed
+
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 """What browsers put in front of a file that they read as a data URL."""
 _SPACE = b" \t\r\n"
 """Many encoders wrap their lines."""
+
+
+def decode_file(text: str) -> bytes:
+    """What a body has as `file_base64`. Raises `Malformed` that names the field."""
+    try:
+        return decode(text)
+    except binascii.Error:
+        raise Malformed("`file_base64` is not Base64.", errors=(FieldError("file_base64", "is not Base64"),)) from None
 
 
 def decode(text: str) -> bytes:

@@ -21,9 +21,10 @@ from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from gristmill.base import jsons
 from gristmill.base.config import Settings
 from gristmill.base.db import Database
-from gristmill.base.errors import CODES, Error, FieldError, Invalid
+from gristmill.base.errors import CODES, Error, FieldError, Invalid, Malformed
 from gristmill.base.log import get_log
 from gristmill.base.paging import CURSOR_BYTES_MAX, LIMIT_MAX, PER_PAGE_MAX
 
@@ -372,6 +373,14 @@ _SAFE_HEADERS = [
 def media_type(request: Request) -> str:
     """What the body is said to be, in lower case and without parameters; empty when nothing is said."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def json_body(raw: bytes) -> Any:
+    """The value of a body in JSON. Raises `Malformed`."""
+    try:
+        return jsons.loads(raw)
+    except ValueError as error:
+        raise Malformed(f"The body is not JSON: {error}"[:300]) from None
 
 
 def validated(model: type[M], value: Any) -> M:

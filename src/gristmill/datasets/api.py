@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
-from gristmill.base import jsons
+from gristmill.base import encoded, jsons
 from gristmill.base.errors import Error, FieldError, Invalid, Malformed, PluginError, TooLarge, UnsupportedType
 from gristmill.base.http import (
     CursorText,
@@ -25,6 +25,7 @@ from gristmill.base.http import (
     Limit,
     PageNumber,
     PerPage,
+    json_body,
     limit_bodies,
     media_type,
     problem_responses,
@@ -49,7 +50,6 @@ from gristmill.datasets.bodies import (
     SearchBody,
     SearchedDataset,
     SearchMeta,
-    decoded,
     file_body,
 )
 from gristmill.datasets.embedders import embedders
@@ -185,16 +185,12 @@ async def _incoming_json(request: Request, model: type[FileBody]) -> Incoming:
                 f"A JSON body has at most {limit} bytes; send larger files as a form or as the body itself.",
                 limit=limit,
             )
-    try:
-        value = jsons.loads(bytes(data))
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-    body = validated(model, value)
+    body = validated(model, json_body(bytes(data)))
     body.check_file()
     fields = body.model_dump(exclude_unset=True)
     incoming = Incoming(fields, None, fields.get("file_filename"), hashlib.sha256(data).digest())
     if (text := fields.get("file_base64")) is not None:
-        incoming.file = io.BytesIO(decoded(text))
+        incoming.file = io.BytesIO(encoded.decode_file(text))
     return incoming
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from gristmill.base import encoded
-from gristmill.base.errors import FieldError, Invalid, Malformed
+from gristmill.base.errors import FieldError, Invalid
 from gristmill.datasets.model import (
     QUERY_CHARS_MAX,
     TEMPLATE_CHARS_MAX,
@@ -256,12 +254,3 @@ def _without_refs(value: Any, nested: dict[str, Any]) -> Any:
             return _without_refs({**nested[name], **{k: v for k, v in value.items() if k != "$ref"}}, nested)
         return {key: _without_refs(item, nested) for key, item in value.items()}
     return [_without_refs(item, nested) for item in value] if isinstance(value, list) else value
-
-
-def decoded(text: str) -> bytes:
-    """The bytes of a Base64 text. Raises `Malformed`."""
-    try:
-        return encoded.decode(text)
-    except binascii.Error:
-        message = "is not Base64"
-        raise Malformed(f"`file_base64` {message}.", errors=(FieldError("file_base64", message),)) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -18,13 +17,14 @@ from starlette.datastructures import UploadFile
 
 from gristmill import agents
 from gristmill.base import encoded, jsons
-from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
+from gristmill.base.errors import FieldError, Invalid, TooLarge, UnsupportedType
 from gristmill.base.http import (
     NDJSON,
     CursorText,
     Id,
     Limit,
     UuidId,
+    json_body,
     limit_bodies,
     media_type,
     problem_responses,
@@ -165,7 +165,7 @@ async def _receive(request: Request, spool: BinaryIO) -> _Upload:
             digest = await _spool(spool, _pieces(file))
     elif kind == "application/json":
         body = validated(InventoryUpload, await _json(request))
-        digest = await _spool(spool, _whole(_decoded(body.file_base64)))
+        digest = await _spool(spool, _whole(encoded.decode_file(body.file_base64)))
         options = body.model_dump(include={"name", "format"})
     elif kind == NDJSON or kind.startswith(("text/", "application/")):
         options = {name: value for name, value in request.query_params.items() if name in {"name", "format"}}
@@ -186,17 +186,7 @@ async def _json(request: Request) -> Any:
         if size > limit:
             raise TooLarge(f"A JSON body has at most {limit} bytes; send the file itself.", limit=limit)
         parts.append(chunk)
-    try:
-        return jsons.loads(b"".join(parts))
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return encoded.decode(text)
-    except binascii.Error:
-        raise Malformed("`file_base64` is not Base64.", errors=(FieldError("file_base64", "is not Base64"),)) from None
+    return json_body(b"".join(parts))
 
 
 async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:

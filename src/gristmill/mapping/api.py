@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 
 from gristmill.base import encoded, jsons
-from gristmill.base.errors import FieldError, Invalid, Malformed, UnsupportedType
-from gristmill.base.http import INT64_MAX, media_type, problem_responses, shared, validated
+from gristmill.base.errors import FieldError, Invalid, UnsupportedType
+from gristmill.base.http import INT64_MAX, json_body, media_type, problem_responses, shared, validated
 from gristmill.base.routes import LateRoute
 from gristmill.identity.api import AnyCall, Call, Once, OnceGuard, open_call
 from gristmill.mapping import service
@@ -171,11 +171,7 @@ def _fields(call: Call, body: MappingPropose) -> Any:
 async def _parse(request: Request) -> tuple[MappingPropose, bytes]:
     kind = media_type(request)
     if kind == "application/json":
-        try:
-            value = jsons.loads(await request.body())
-        except ValueError as error:
-            raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-        body = validated(MappingPropose, value)
+        body = validated(MappingPropose, json_body(await request.body()))
         return body, _file(body)
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=FORM_FIELDS_MAX) as form:

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from starlette.datastructures import FormData, UploadFile
 
 from gristmill.base import encoded, jsons
-from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
-from gristmill.base.http import Id, PageNumber, PerPage, media_type, problem_responses, shared, validated
+from gristmill.base.errors import FieldError, Invalid, TooLarge, UnsupportedType
+from gristmill.base.http import Id, PageNumber, PerPage, json_body, media_type, problem_responses, shared, validated
 from gristmill.base.paging import FullList, Page, full_list
 from gristmill.base.routes import LateRoute
 from gristmill.identity.api import AdminCall, AnyCall, Call, Once, OnceGuard, open_call
@@ -226,11 +226,7 @@ def _create(request: Request, once: Once, body: SourceCreate, file: str | bytes 
 async def _parse_create(request: Request) -> tuple[SourceCreate, str | bytes | None]:
     kind = media_type(request)
     if kind == "application/json":
-        try:
-            value = jsons.loads(await request.body())
-        except ValueError as error:
-            raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-        body = validated(SourceCreate, value)
+        body = validated(SourceCreate, json_body(await request.body()))
         return body, _file(body)
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=FORM_FIELDS_MAX) as form:

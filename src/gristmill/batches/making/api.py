@@ -18,8 +18,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictFloat, St
 from gristmill import agents, inventory, sources
 from gristmill.agents import Agent
 from gristmill.base import jsons
-from gristmill.base.errors import FieldError, Invalid, Malformed, UnsupportedType
-from gristmill.base.http import NDJSON, Id, media_type, problem_responses, shared, validated
+from gristmill.base.errors import FieldError, Invalid, UnsupportedType
+from gristmill.base.http import NDJSON, Id, json_body, media_type, problem_responses, shared, validated
 from gristmill.base.money import parse_usd
 from gristmill.base.routes import LateRoute
 from gristmill.batches import quote as quotes
@@ -222,7 +222,7 @@ async def create_batch(agent_id: Id, request: Request, once: OnceGuard) -> Any:
             )
     if kind != "application/json":
         raise UnsupportedType(f"Send application/json or {NDJSON}, not `{kind[:60]}`.")
-    body = _parse_body(BatchCreate, await request.body())
+    body = validated(BatchCreate, json_body(await request.body()))
     return await asyncio.to_thread(_create_from_json, request, once, agent_id, body)
 
 
@@ -265,14 +265,6 @@ def _query_options(request: Request) -> Options:
             message = "must be a JSON object"
             raise Invalid(f"`mapping` {message}.", errors=(FieldError("mapping", message),)) from None
     return validated(Options, values)
-
-
-def _parse_body(model: type[BatchCreate], raw: bytes) -> BatchCreate:
-    try:
-        value = jsons.loads(raw)
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-    return validated(model, value)
 
 
 @router.post(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.datastructures import UploadFile
 
 from gristmill import inventory, mapping
-from gristmill.base import jsons
+from gristmill.base import encoded, jsons
 from gristmill.base.db import Tx
-from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
-from gristmill.base.http import limit_bodies, media_type, problem_responses, shared, validated
+from gristmill.base.errors import FieldError, Invalid, TooLarge, UnsupportedType
+from gristmill.base.http import json_body, limit_bodies, media_type, problem_responses, shared, validated
 from gristmill.base.money import parse_usd
 from gristmill.base.routes import LateRoute
 from gristmill.enrich import service
@@ -134,8 +132,8 @@ async def _receive(request: Request, spool: BinaryIO) -> _Sent:
             _check_size(file.size or 0, bytes_max)
             return _Sent(_named(file.filename), await _copy(_pieces(file), spool, bytes_max), wishes)
     if kind == "application/json":
-        body = validated(UploadJson, _json(await request.body()))
-        content = _decoded(body.file_base64)
+        body = validated(UploadJson, json_body(await request.body()))
+        content = encoded.decode_file(body.file_base64)
         _check_size(len(content), bytes_max)
         wishes = UploadForm(**body.model_dump(exclude={"file_base64", "file_filename"}))
         return _Sent(_named(body.file_filename), await _copy(_whole(content), spool, bytes_max), wishes)
@@ -180,20 +178,6 @@ def _check_size(size: int, bytes_max: int) -> None:
     if size > bytes_max:
         message = f"The file has {size} bytes; at most {bytes_max} are taken (BATCH_ENRICH_MAX_UPLOAD_BYTES)."
         raise TooLarge(message, limit=bytes_max, size=size)
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return jsons.loads(body)
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}"[:300]) from None
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Malformed("`file_base64` is not Base64.", errors=(FieldError("file_base64", "is not Base64"),)) from None
 
 
 def _wishes(given: Mapping[str, Any]) -> UploadForm:

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
-from gristmill.base import encoded, jsons
-from gristmill.base.errors import FieldError, Invalid, Malformed, TooLarge, UnsupportedType
-from gristmill.base.http import limit_bodies, media_type, problem_responses, shared
+from gristmill.base import encoded
+from gristmill.base.errors import FieldError, Invalid, TooLarge, UnsupportedType
+from gristmill.base.http import json_body, limit_bodies, media_type, problem_responses, shared, validated
 from gristmill.base.routes import LateRoute
 from gristmill.identity.api import open_call
 from gristmill.sources.inspection.look import ROWS_DEFAULT, ROWS_MAX, Inspection, inspect
@@ -120,16 +120,9 @@ async def _copy(chunks: AsyncIterator[bytes], spool: BinaryIO, limit: int) -> No
 
 
 def _decoded(body: bytes) -> bytes:
+    text = validated(InspectBody, json_body(body)).file_base64
     try:
-        return encoded.decode(InspectBody.model_validate(jsons.loads(body)).file_base64)
-    except ValidationError as error:
-        wrong = tuple(
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"])
-            for item in error.errors(include_url=False, include_input=False, include_context=False)
-        )
-        raise Invalid("; ".join(f"`{item.field}`: {item.message}" for item in wrong), errors=wrong) from None
+        return encoded.decode(text)
     except binascii.Error:
         message = "is not Base64"
         raise Invalid(f"`file_base64` {message}.", errors=(FieldError("file_base64", message),)) from None
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}"[:300]) from None
