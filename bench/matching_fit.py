@@ -33,8 +33,7 @@ from numpy.typing import NDArray
 
 from gristmill import tables
 from gristmill.matching import matcher as room
-from gristmill.matching.compete import among_rivals
-from gristmill.matching.decide import choose, confidence, records_are_taken, rows_doubt, threshold_of
+from gristmill.matching.decide import choose, confidence, contested, threshold_of
 from gristmill.matching.matcher import Matcher
 from gristmill.matching.scorer import DEPTH, FILE, Scorer
 from gristmill.matching.table import distinct
@@ -307,10 +306,7 @@ def judge(item: Sample, scorer: Scorer) -> Verdict:
     odds[item.used] = scorer.log_odds(dict(zip(item.names, item.values.T, strict=True)))
     size = min(len(item.rows), len(item.records))
     odds -= threshold_of(item.i, item.j, odds, size)
-    strictly = records_are_taken(item.i, item.j, odds, "auto")
-    if not strictly:
-        odds -= rows_doubt(item.i, item.j, odds, len(item.rows), size)
-    odds = among_rivals(item.i, item.j, odds, one_to_one=strictly)
+    odds, strictly = contested(item.i, item.j, odds, len(item.rows), len(item.records), "auto")
     found = choose(item.i, item.j, odds, np.ones(len(odds)), 0.5, one_to_one=strictly)
     found = found[np.argsort(-odds[found], kind="stable")]
     pairs = [(item.rows[int(item.i[number])], item.records[int(item.j[number])]) for number in found]

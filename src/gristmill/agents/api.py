@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from gristmill.agents import service
 from gristmill.agents.model import (
@@ -23,7 +23,7 @@ from gristmill.agents.model import (
     Template,
 )
 from gristmill.agents.runtimes import runtimes
-from gristmill.base.http import Id, PageNumber, PerPage, problem_responses, shared
+from gristmill.base.http import Dollars, Id, PageNumber, PerPage, problem_responses, shared
 from gristmill.base.money import parse_usd
 from gristmill.base.paging import FullList, Page, full_list
 from gristmill.base.routes import LateRoute
@@ -49,7 +49,6 @@ Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[
     str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_filled)
 ]
-Money = str | StrictInt | StrictFloat  # `true` is no dollar
 
 
 class InputFieldBody(BaseModel):
@@ -99,9 +98,9 @@ class AgentPatch(BaseModel):
     rate_limit: RateLimitBody | None = None
     timeout_s: float | None = Field(None, gt=0, le=TIMEOUT_S_MAX, description="Time limit of one attempt.")
     retry: RetryBody | None = None
-    price_usd: Money | None = Field(None, description="What one row may cost at most.", examples=["0.05"])
+    price_usd: Dollars | None = Field(None, description="What one row may cost at most.", examples=["0.05"])
     bill_on_match: bool | None = Field(None, description="True: a row with an empty result costs nothing.")
-    daily_budget_usd: Money | None = Field(
+    daily_budget_usd: Dollars | None = Field(
         None, description="Most that may be spent on one UTC day; null for no limit."
     )
     rules: dict[str, Any] | None = None

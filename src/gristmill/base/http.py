@@ -16,7 +16,7 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import Counter, Histogram
-from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, StrictFloat, StrictInt, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -55,6 +55,8 @@ def _whole(value: Any) -> Any:
     return value
 
 
+Dollars = str | StrictInt | StrictFloat
+"""An amount in a body, for `parse_usd`; `true` is none."""
 Whole = Annotated[int, BeforeValidator(_whole)]
 Id = Annotated[Whole, Path(ge=1, le=INT64_MAX, description="Integer id")]
 UuidId = Annotated[UUID, Path(description="UUID")]

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 import orjson
 
@@ -90,6 +91,16 @@ def cursor_page(found: Sequence[T], limit: int, mark: Callable[[T], Any]) -> Cur
 def encode_cursor(value: Any) -> str:
     """An opaque cursor that holds a small JSON value."""
     return base64.urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
+
+
+def uuid_cursor(cursor: str | None) -> UUID | None:
+    """The UUID in a cursor; None without one. Raises `Malformed`."""
+    if cursor is None:
+        return None
+    try:
+        return UUID(decode_cursor(cursor))
+    except (ValueError, AttributeError, TypeError):
+        raise Malformed("The cursor is not one of ours.") from None
 
 
 def decode_cursor(cursor: str) -> Any:

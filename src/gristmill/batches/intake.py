@@ -48,14 +48,12 @@ class Intake:
         external_ids: Sequence[str] | None,
     ) -> None:
         """Write all rows. Raises `TooLarge` over the limit of rows."""
-        chunk = _Chunk()
+        chunk, given = _Chunk(), external_ids or ()
         for row in rows:
             self.count += 1
             if self.count > self.rows_max:
                 raise TooLarge(f"A batch takes at most {self.rows_max} rows.", limit=self.rows_max)
-            known = external_ids is not None and self.count <= len(external_ids)
-            external = external_ids[self.count - 1] if external_ids is not None and known else None
-            self._add(chunk, row, external)
+            self._add(chunk, row, given[self.count - 1] if self.count <= len(given) else None)
             if len(chunk.row_numbers) >= ROW_INSERT_CHUNK:
                 chunk.write(tx, organization_id, batch_id)
                 chunk = _Chunk()

@@ -15,7 +15,7 @@ from gristmill.base.db import Tx
 from gristmill.base.errors import FieldError, Invalid, Malformed
 from gristmill.base.ids import batch_uuid, row_uuid, split_row_uuid
 from gristmill.base.money import usd
-from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, decode_cursor, uuid_cursor
 from gristmill.batches import steps, store
 from gristmill.batches.columns import find_columns
 from gristmill.batches.intake import ERRORS_SHOWN_MAX, Intake, Refuse
@@ -228,18 +228,9 @@ def list_batches(
     tx: Tx, organization_id: int, *, agent_id: int | None, status: str | None, cursor: str | None, limit: int
 ) -> CursorPage[Batch]:
     """Batches, newest first."""
-    before = _cursor_uuid(cursor)
+    before = uuid_cursor(cursor)
     rows = store.list_batches(tx, organization_id, agent_id=agent_id, status=status, before=before, limit=limit + 1)
     return cursor_page([batch_from_row(row, tx.now) for row in rows], limit, lambda batch: str(batch.id))
-
-
-def _cursor_uuid(cursor: str | None) -> UUID | None:
-    if cursor is None:
-        return None
-    try:
-        return UUID(decode_cursor(cursor))
-    except (ValueError, AttributeError, TypeError):
-        raise Malformed("The cursor is not one of ours.") from None
 
 
 def pause(tx: Tx, organization_id: int, batch_id: UUID) -> Batch:

@@ -9,10 +9,10 @@ from uuid import UUID
 from gristmill import batches
 from gristmill.base.config import Settings
 from gristmill.base.db import Tx
-from gristmill.base.errors import FieldError, Invalid, Malformed
+from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.ids import uuid7
 from gristmill.base.objects import CHUNK_BYTES, ObjectStore
-from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, uuid_cursor
 from gristmill.batches.model import BatchNotFound
 from gristmill.connectors import sync_store
 from gristmill.connectors.kinds import KINDS
@@ -85,17 +85,8 @@ def queue_push(tx: Tx, organization_id: int, connector_id: int, job_id: UUID, *,
 
 def list_syncs(tx: Tx, organization_id: int, connector_id: int, *, cursor: str | None, limit: int) -> CursorPage[Sync]:
     """Syncs of a connector, newest first."""
-    found = sync_store.list_syncs(tx, organization_id, connector_id, before=_cursor_uuid(cursor), limit=limit + 1)
+    found = sync_store.list_syncs(tx, organization_id, connector_id, before=uuid_cursor(cursor), limit=limit + 1)
     return cursor_page(found, limit, lambda sync: str(sync.id))
-
-
-def _cursor_uuid(cursor: str | None) -> UUID | None:
-    if cursor is None:
-        return None
-    try:
-        return UUID(decode_cursor(cursor))
-    except (ValueError, AttributeError, TypeError):
-        raise Malformed("The cursor is not one of ours.") from None
 
 
 def get_sync(tx: Tx, organization_id: int, connector_id: int, sync_id: UUID) -> SyncDetail:

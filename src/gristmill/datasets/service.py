@@ -209,18 +209,20 @@ def delete(tx: Tx, scope: Scope, dataset_id: int) -> None:
     """Remove a dataset with all that was made of it. Raises `DatasetNotFound`; `Busy` while it is processed."""
     if _lock(tx, scope, dataset_id)["ingest_status"] == "processing":
         raise Busy(f"Dataset {dataset_id} is being processed; delete it when that has ended.")
-    vault.refer_only(tx, scope.organization_id, [], _referrer(dataset_id))
-    store.delete_dataset(tx, scope.organization_id, dataset_id)
-    _emit(tx, scope, "dataset.deleted", dataset_id, {})
+    _remove(tx, scope, dataset_id)
 
 
 def forget_agent(tx: Tx, organization_id: int, agent_id: int) -> None:
     """An agent goes, and its datasets with it: nothing needs their secrets any more."""
     scope = Scope(organization_id, agent_id)
     for dataset_id in store.list_ids(tx, organization_id, agent_id):
-        vault.refer_only(tx, organization_id, [], _referrer(dataset_id))
-        store.delete_dataset(tx, organization_id, dataset_id)
-        _emit(tx, scope, "dataset.deleted", dataset_id, {})
+        _remove(tx, scope, dataset_id)
+
+
+def _remove(tx: Tx, scope: Scope, dataset_id: int) -> None:
+    vault.refer_only(tx, scope.organization_id, [], _referrer(dataset_id))
+    store.delete_dataset(tx, scope.organization_id, dataset_id)
+    _emit(tx, scope, "dataset.deleted", dataset_id, {})
 
 
 def list_versions(tx: Tx, scope: Scope, dataset_id: int) -> list[Version]:

@@ -21,6 +21,7 @@ from gristmill.doors.connector import app as connector_app
 from gristmill.doors.dataset import app as dataset_app
 from gristmill.doors.enrich import EXAMPLE as ENRICH_EXAMPLE
 from gristmill.doors.enrich import enrich
+from gristmill.doors.map_option import field_columns
 from gristmill.doors.payments import EXAMPLE as PAYMENTS_EXAMPLE
 from gristmill.doors.payments import payments
 from gristmill.doors.template import app as template_app
@@ -188,7 +189,7 @@ def run(
         file=file,
         agent=agent or "",
         out=out or file.with_name(f"{file.name}.results.csv"),
-        mapping=_pairs(mapping or []),
+        mapping=dict(field_columns(mapping or [])),
         limit=limit,
         budget=budget,
         concurrency=concurrency,
@@ -233,16 +234,6 @@ def map_columns(
 
     _override(data_dir=data_dir.absolute() if data_dir else None)
     map_file(file, fields, as_json=as_json)
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        field, equals, column = text.partition("=")
-        if not equals or not field or not column:
-            raise typer.BadParameter(f"`{text}` is not FIELD=COLUMN", param_hint="--map")
-        pairs[field.strip()] = column
-    return pairs
 
 
 @app.command(epilog="Example: `gristmill topup 25 --note 'October'`")

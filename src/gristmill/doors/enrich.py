@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gristmill.doors.map_option import field_columns
+
 EXAMPLE = "Example: `gristmill enrich leads.csv --reference registry.csv -o enriched.csv`"
 
 
@@ -106,9 +108,6 @@ def enrich(
 def _columns_of(texts: list[str]) -> dict[str, list[str]]:
     """Field -> columns, in the order in which they were given."""
     found: dict[str, list[str]] = {}
-    for text in texts:
-        field, equals, column = text.partition("=")
-        if not equals or not field or not column:
-            raise typer.BadParameter(f"`{text}` is not FIELD=COLUMN", param_hint="--map")
-        found.setdefault(field.strip(), []).append(column)
+    for field, column in field_columns(texts):
+        found.setdefault(field, []).append(column)
     return found

@@ -152,8 +152,8 @@ def _add_operations(app: FastAPI) -> None:
         """Database and object store reachable and a worker alive; 503 with what is missing."""
         state = shared(request)
         checks, told = await asyncio.gather(asyncio.to_thread(_look, state), store.look(state.settings))
-        ready = checks["ready"] and told == OK
-        body = {"ready": ready, "checks": {**checks["checks"], "store": told}}
+        ready = told == checks["database"] == OK and (checks["workers"] > 0 or state.settings.workers == 0)
+        body = {"ready": ready, "checks": {**checks, "store": told}}
         return JSONResponse(body, status_code=200 if ready else 503)
 
     @app.get("/metrics", tags=["Operations"], summary="Prometheus metrics", response_class=Response)
@@ -164,13 +164,12 @@ def _add_operations(app: FastAPI) -> None:
 
 
 def _look(state: Shared) -> dict[str, Any]:
+    """Whether the database answers, and how many workers live; nothing of those where it does not."""
     try:
         with state.database.system() as tx:
-            workers = engine.live_workers(tx, within_s=state.settings.lease_timeout_s)
+            return {"database": OK, "workers": engine.live_workers(tx, within_s=state.settings.lease_timeout_s)}
     except Error as error:
-        return {"ready": False, "checks": {"database": error.message}}
-    ready = workers > 0 or state.settings.workers == 0
-    return {"ready": ready, "checks": {"database": OK, "workers": workers}}
+        return {"database": error.message}
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from gristmill import agents, batches, identity, inventory, ledger, mapping, tables
@@ -17,9 +17,9 @@ from gristmill.agents import Agent
 from gristmill.base import config
 from gristmill.base.config import Settings
 from gristmill.base.db import Tx
-from gristmill.base.errors import FieldError, Invalid, Malformed
+from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.money import parse_usd, usd
-from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, uuid_cursor
 from gristmill.batches import Batch, WrongState
 from gristmill.engine import SHARED_QUEUE
 from gristmill.enrich import columns as leads
@@ -296,21 +296,14 @@ def start(tx: Tx, organization_id: int, settings: Settings, batch_id: UUID) -> J
 def _check_start(tx: Tx, organization_id: int, settings: Settings, batch: Batch) -> None:
     available, needed = ledger.balance(tx, organization_id).available_micro_usd, _minimum(settings)
     if available < needed:
-        raise ledger.BalanceTooLow(available_micro_usd=available, needed_micro_usd=needed)
+        back = f"/batch/{batch.id}"
+        raise ledger.too_low(settings, available=available, needed=needed, what=WHAT_NEEDS, url=None, back=back)
     readiness.need_somebody_to_ask(tx, organization_id, batch.agent_id)
 
 
 def check_resume(tx: Tx, organization_id: int, batch: Batch) -> None:
-    """The gate of a job that is resumed as the batch it is: raises as `start` does, and says where to top up."""
-    current = config.settings()
-    try:
-        _check_start(tx, organization_id, current, batch)
-    except ledger.BalanceTooLow as short:
-        available, needed = (cast("int", short.facts[f"{name}_micro_usd"]) for name in ("available", "needed"))
-        back = f"/batch/{batch.id}"
-        raise ledger.too_low(
-            current, available=available, needed=needed, what=WHAT_NEEDS, url=None, back=back
-        ) from None
+    """The gate of a job that is resumed as the batch it is: raises as `start` does."""
+    _check_start(tx, organization_id, config.settings(), batch)
 
 
 batches.gates[ORIGIN] = check_resume
@@ -328,13 +321,7 @@ def get(tx: Tx, organization_id: int, batch_id: UUID) -> Job:
 
 def list_jobs(tx: Tx, organization_id: int, *, cursor: str | None, limit: int) -> CursorPage[Job]:
     """Jobs, newest first."""
-    before = None
-    if cursor is not None:
-        try:
-            before = UUID(decode_cursor(cursor))
-        except (ValueError, AttributeError, TypeError):
-            raise Malformed("The cursor is not one of ours.") from None
-    rows = store.list_jobs(tx, organization_id, before=before, limit=limit + 1)
+    rows = store.list_jobs(tx, organization_id, before=uuid_cursor(cursor), limit=limit + 1)
     return cursor_page([_view(tx, organization_id, row) for row in rows], limit, lambda job: str(job.id))
 
 

@@ -11,11 +11,11 @@ from uuid import UUID
 from gristmill import events
 from gristmill.base.config import Settings
 from gristmill.base.db import Tx
-from gristmill.base.errors import Error, Malformed
+from gristmill.base.errors import Error
 from gristmill.base.ids import uuid7
 from gristmill.base.log import get_log
 from gristmill.base.objects import ObjectStore, Stored
-from gristmill.base.paging import CursorPage, cursor_page, decode_cursor
+from gristmill.base.paging import CursorPage, cursor_page, uuid_cursor
 from gristmill.inventory import store
 from gristmill.inventory.model import NAME_CHARS_MAX, Draft, Inventory, InventoryNotFound, StoredInventory
 
@@ -84,17 +84,8 @@ def list_inventory(
     tx: Tx, organization_id: int, agent_id: int, *, cursor: str | None, limit: int
 ) -> CursorPage[Inventory]:
     """Files of an agent, newest first."""
-    found = store.list_inventory(tx, organization_id, agent_id, before=_cursor_uuid(cursor), limit=limit + 1)
+    found = store.list_inventory(tx, organization_id, agent_id, before=uuid_cursor(cursor), limit=limit + 1)
     return cursor_page(found, limit, lambda item: str(item.id))
-
-
-def _cursor_uuid(cursor: str | None) -> UUID | None:
-    if cursor is None:
-        return None
-    try:
-        return UUID(decode_cursor(cursor))
-    except (ValueError, AttributeError, TypeError):
-        raise Malformed("The cursor is not one of ours.") from None
 
 
 def move(tx: Tx, inventory_id: UUID, *, to_organization_id: int, agent_id: int) -> None:

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from gristmill import identity
 from gristmill.base.errors import FieldError, Invalid
-from gristmill.base.http import CursorText, Limit, UuidId, problem_responses, shared
+from gristmill.base.http import CursorText, Dollars, Limit, UuidId, problem_responses, shared
 from gristmill.base.money import parse_usd, usd
 from gristmill.base.paging import CursorPage
 from gristmill.base.routes import LateRoute
@@ -40,9 +40,7 @@ class TopUp(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    amount_usd: str | StrictFloat | StrictInt = Field(
-        description="Dollars, at most six decimal places.", examples=["25.00"]
-    )
+    amount_usd: Dollars = Field(description="Dollars, at most six decimal places.", examples=["25.00"])
     method: Literal["credit", "x402"] = Field(
         "credit", description="`credit` by an administrator, or a payment through x402 by anybody with a key."
     )
@@ -76,7 +74,7 @@ class Refund(BaseModel):
 
     batch_id: UUID
     row_number: int = Field(ge=1, le=2**31 - 1)
-    amount_usd: str | StrictFloat | StrictInt | None = Field(
+    amount_usd: Dollars | None = Field(
         None, description="All that is left of what the row cost unless given.", examples=["0.05"]
     )
     key: MoveKey
@@ -88,9 +86,7 @@ class Adjustment(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    amount_usd: str | StrictFloat | StrictInt = Field(
-        description="Dollars to add; negative to take away.", examples=["-2.50"]
-    )
+    amount_usd: Dollars = Field(description="Dollars to add; negative to take away.", examples=["-2.50"])
     key: MoveKey
     note: MoveNote = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gristmill.matching.compete import among_rivals
 from gristmill.matching.contest import hold, matched_share, surprise
 from gristmill.matching.model import OneToOne
 from gristmill.matching.vectors import Floats, Ints
@@ -76,6 +77,17 @@ def records_are_taken(i: Ints, j: Ints, odds: Floats, one_to_one: OneToOne) -> b
     `auto` lets rows share a record when sure matches do so often: the rows then hold duplicates, or many of one kind.
     """
     return not _rows_share(i, j, odds) if one_to_one == "auto" else one_to_one
+
+
+def contested(i: Ints, j: Ints, odds: Floats, rows: int, records: int, one_to_one: OneToOne) -> tuple[Floats, bool]:
+    """What is left of log-odds once all pairs have competed, and whether a record may be the match of one row only.
+
+    `odds` have the threshold at 0; there are so many `rows` and `records`.
+    """
+    strictly = records_are_taken(i, j, odds, one_to_one)
+    if not strictly:
+        odds = odds - rows_doubt(i, j, odds, rows, min(rows, records))
+    return among_rivals(i, j, odds, one_to_one=strictly), strictly
 
 
 def choose(i: Ints, j: Ints, odds: Floats, sure: Floats, least: float, *, one_to_one: bool) -> NDArray[np.int64]:

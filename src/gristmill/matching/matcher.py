@@ -10,9 +10,8 @@ import numpy as np
 
 from gristmill.matching.align import align
 from gristmill.matching.candidates import Candidates, find_candidates
-from gristmill.matching.compete import among_rivals
 from gristmill.matching.contest import first_guess, hold
-from gristmill.matching.decide import choose, confidence, records_are_taken, rows_doubt, threshold_of
+from gristmill.matching.decide import choose, confidence, contested, threshold_of
 from gristmill.matching.evidence import FieldOdds, Task, evidence, field_odds, learn_task, together
 from gristmill.matching.explain import EQUAL, explain
 from gristmill.matching.fields import similarity
@@ -206,10 +205,7 @@ class Matcher:
         pairs = scored.pairs
         i, j = pairs.i, pairs.j
         odds = scored.log_odds - (scored.learned.threshold or 0.0)
-        strictly = records_are_taken(i, j, odds, one_to_one)
-        if not strictly:
-            odds = odds - rows_doubt(i, j, odds, pairs.left_size, min(pairs.left_size, pairs.right_size))
-        odds = among_rivals(i, j, odds, one_to_one=strictly)
+        odds, strictly = contested(i, j, odds, pairs.left_size, pairs.right_size, one_to_one)
         sure = confidence(odds, scorer().slope)
         sure *= np.minimum(1.0, REPEATS_MAX / self._reference.counts[j])
         sure[np.isin(j, list(taken))] = 0.0

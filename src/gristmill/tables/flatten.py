@@ -67,6 +67,7 @@ def cell(value: Any) -> str:
         return _exact(value)
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else json.dumps(value)
+    # Most of the objects and arrays that come here are empty, and `repr` writes those as JSON does.
     return _encode(value) if value or type(value) not in _NESTED else repr(value)
 
 

@@ -46,9 +46,9 @@ def read_table(
 
     `source` is a path, the bytes themselves, or a binary stream such as an object of the object store (read from where
     it stands; it must stay open). `format` overrules the guess from the content; suffixes such as `csv` are understood,
-    too. `dialect` is a complete Dialect, taken
-    as it is, or Hints with what is known, the rest being guessed under it. `sheet` is the name or number, from 0, of a
-    workbook's sheet or a zip archive's file; by default the first visible sheet with text, the largest file.
+    too. `dialect` is a complete Dialect, taken as it is, or Hints with what is known, the rest being guessed under it.
+    `sheet` is the name or number, from 0, of a workbook's sheet or a zip archive's file; by default the first visible
+    sheet with text, the largest file.
 
     Raises UnsupportedFormat, Unreadable (no text, damaged, empty), TooLargeToRead and NoSuchSheet, here or while
     iterating, and Invalid for a dialect that can't be.

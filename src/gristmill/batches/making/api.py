@@ -13,13 +13,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from gristmill import agents, inventory, sources
 from gristmill.agents import Agent
 from gristmill.base import jsons
 from gristmill.base.errors import FieldError, Invalid, UnsupportedType
-from gristmill.base.http import NDJSON, Id, json_body, media_type, problem_responses, shared, validated
+from gristmill.base.http import NDJSON, Dollars, Id, json_body, media_type, problem_responses, shared, validated
 from gristmill.base.money import parse_usd
 from gristmill.base.routes import LateRoute
 from gristmill.batches import quote as quotes
@@ -53,7 +53,7 @@ class Options(BaseModel):
     row_limit: int | None = Field(
         None, ge=1, le=INT32_MAX, description="Rows beyond it are kept as skipped and not run."
     )
-    budget_usd: str | StrictFloat | StrictInt | None = Field(
+    budget_usd: Dollars | None = Field(
         None, description="The batch pauses before it would spend more.", examples=["20.00"]
     )
     max_failures: int | None = Field(

@@ -8,13 +8,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import ValidationError
 
 from gristmill import agents
 from gristmill.agents import Agent
 from gristmill.agents.api import AgentPatch, agent_values
-from gristmill.base.errors import Error, FieldError, Invalid
-from gristmill.base.http import Id
+from gristmill.base.errors import Error
+from gristmill.base.http import Id, validated
 from gristmill.base.money import usd
 from gristmill.doors.dashboard.agent_tabs import config_of, show_tab
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
@@ -94,23 +93,15 @@ def change_settings(
 def _changes(typed: Mapping[str, str]) -> dict[str, Any]:
     """The form as the API's body has it; an empty field is no limit, where there may be none. Raises `Invalid`."""
     plain = {name: text.strip() for name, text in typed.items()}
-    try:
-        body = AgentPatch.model_validate(
-            {
-                "name": plain["name"],
-                "price_usd": plain["price_usd"] or "0",
-                "daily_budget_usd": plain["daily_budget_usd"] or None,
-                "concurrency": plain["concurrency"],
-                "rate_limit": {"rpm": plain["rpm"] or None},
-                "timeout_s": plain["timeout_s"],
-                "retry": {"max_attempts": plain["max_attempts"]},
-                "schedule_cron": plain["schedule_cron"] or None,
-                "config": config_of(plain["config"]),
-            }
-        )
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        wrong = tuple(FieldError(".".join(map(str, item["loc"])), item["msg"]) for item in found)
-        told = "; ".join(f"`{item.field}`: {item.message}" for item in wrong)
-        raise Invalid(f"{told}.", errors=wrong) from None
-    return agent_values(body)
+    body = {
+        "name": plain["name"],
+        "price_usd": plain["price_usd"] or "0",
+        "daily_budget_usd": plain["daily_budget_usd"] or None,
+        "concurrency": plain["concurrency"],
+        "rate_limit": {"rpm": plain["rpm"] or None},
+        "timeout_s": plain["timeout_s"],
+        "retry": {"max_attempts": plain["max_attempts"]},
+        "schedule_cron": plain["schedule_cron"] or None,
+        "config": config_of(plain["config"]),
+    }
+    return agent_values(validated(AgentPatch, body))

@@ -18,10 +18,6 @@ let unsaved = null;
 /** @type {EventSource | null} */
 let watched = null;
 
-/** A decimal text as whole micro-dollars. @param {string} text */
-const micro = (text) => Math.round(Number(text) * 1e6);
-const usd = (text) => money(micro(text));
-const rowUsd = (text) => rowMoney(micro(text));
 const DATASETS = /\bdatasets\b/;
 const call = (path = "", options = {}) => api(here + path, { token, ...options });
 
@@ -100,7 +96,7 @@ function progress(job, preview) {
   const head = make("p.progress-line", {}, badge(job.status), make("strong", {}, `${whole(done(job))} of ${whole(job.row_count)} rows`), make("span.note", {}, percent(done(job), job.row_count)));
   const stats = make("dl.stats", {},
     stat("Matched", whole(preview.matched)), stat("People", whole(preview.people)), stat("Phones", whole(preview.phones)),
-    stat("E-mails", whole(preview.emails)), stat("Spent", usd(job.spent_usd), Number(job.price_usd) ? `at most ${rowUsd(job.price_usd)} a match` : "free"),
+    stat("E-mails", whole(preview.emails)), stat("Spent", money(job.spent_micro_usd), job.price_micro_usd ? `at most ${rowMoney(job.price_micro_usd)} a match` : "free"),
     stat("Rate", rate(job.rate_per_s), job.eta_s === null ? "" : `${duration(job.eta_s)} left`));
   place("progress").replaceChildren(make("div.progress", {}, head, bar), stats);
   place("progress").hidden = job.status === "uploaded";
@@ -121,8 +117,8 @@ function banners(job, quote) {
     const topUp = job.reason === "balance" ? make("p", {}, make("a.btn.btn--primary", { href: `/connect?action=topup&return=/batch/${id}` }, "Top up")) : make("p", {}, "Finished rows are neither run nor billed again.");
     found.push(banner("warn", job.message || "Paused", topUp));
   } else if (job.status === "failed") found.push(banner("bad", job.message || "The job could not go on."));
-  else if (job.status === "uploaded" && loggedIn && Number(quote.missing_usd) > 0) {
-    found.push(banner("warn", `The balance needs ${usd(quote.min_balance_usd)}; ${usd(quote.missing_usd)} are missing.`, make("p", {}, make("a.btn.btn--primary", { href: `/connect?action=topup&return=/batch/${id}` }, "Top up"))));
+  else if (job.status === "uploaded" && loggedIn && quote.missing_micro_usd > 0) {
+    found.push(banner("warn", `The balance needs ${money(quote.min_balance_micro_usd)}; ${money(quote.missing_micro_usd)} are missing.`, make("p", {}, make("a.btn.btn--primary", { href: `/connect?action=topup&return=/batch/${id}` }, "Top up"))));
   }
   if (job.status === "uploaded" && loggedIn) {
     found.push(...quote.warnings.map((text) => warning(job, text)));
@@ -143,7 +139,7 @@ async function review(job, quote) {
   };
   const changed = (body) => { unsaved = body; };
   const covered = loggedIn ? `; the balance covers ${whole(quote.rows_covered)}` : "";
-  const cost = make("p.note", {}, `${whole(quote.rows_to_run)} rows to run, at most ${usd(quote.cost_usd_max)}${covered}.`);
+  const cost = make("p.note", {}, `${whole(quote.rows_to_run)} rows to run, at most ${money(quote.cost_micro_usd_max)}${covered}.`);
   const head = make("div.card-head", {}, make("h2", { id: "mapping-title" }, "Columns"), quote.rows_to_run ? cost : null);
   const locked = job.status !== "uploaded";
   place("mapping").replaceChildren(head, mappingTable(mapping, { locked, save, changed, refused }));
@@ -158,7 +154,7 @@ async function rows(cursor = "") {
   const line = (row) => make("tr", {},
     make("td.num.dim", {}, whole(row.row_number)),
     make("td.name.clip", {}, make("a", { href: `#row-${row.row_number}`, click: (event) => { event.preventDefault(); watch(row); } }, row.chat_title || `Lead ${row.row_number}`)),
-    make("td", {}, badge(row.status)), make("td.num", {}, Number(row.spent_usd) ? rowUsd(row.spent_usd) : "–"), make("td.clip.dim", {}, row.error ?? (row.duplicate_of ? `same as row ${row.duplicate_of}` : "")));
+    make("td", {}, badge(row.status)), make("td.num", {}, row.spent_micro_usd ? rowMoney(row.spent_micro_usd) : "–"), make("td.clip.dim", {}, row.error ?? (row.duplicate_of ? `same as row ${row.duplicate_of}` : "")));
   const heads = ["#", "Lead", "State", "Cost", "Note"].map((text) => make(text === "#" || text === "Cost" ? "th.num" : "th", { scope: "col" }, text));
   const table = make("table.table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...page.data.map(line)));
   const parts = [make("div.card-head", {}, make("h2", { id: "rows-title" }, "Leads")), make("div.scroll", { tabindex: "0", role: "group", "aria-label": "Leads" }, table)];
@@ -205,7 +201,7 @@ function watch(row) {
   watched.addEventListener("trace", (event) => {
     const found = JSON.parse(event.data);
     list.replaceChildren(...found.steps.map(step));
-    note.textContent = `charged ${rowUsd(found.receipt.charged_usd)}, ${whole(found.receipt.provider_calls)} calls, ${whole(found.receipt.cache_hits)} remembered`;
+    note.textContent = `charged ${rowMoney(found.receipt.charged_micro_usd)}, ${whole(found.receipt.provider_calls)} calls, ${whole(found.receipt.cache_hits)} remembered`;
   });
   for (const name of ["done", "error"]) watched.addEventListener(name, () => watched?.close());
 }
