@@ -184,6 +184,28 @@ def test_a_coroutine_that_overruns_is_cancelled() -> None:
     assert cancelled.is_set()
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_a_function_that_wants_out_ends_its_row_and_nothing_else(kind: str, error: BaseException) -> None:
+    def plain(call: RowCall) -> RowResult:
+        if call.row_number % 2:
+            raise error
+        return RowResult({"n": call.row_number})
+
+    async def coroutine(call: RowCall) -> RowResult:
+        return plain(call)
+
+    async def script(calls: Calls) -> list[Finished]:
+        calls.set_slots(2)
+        calls.offer(rows(200))  # more than there are threads to lose
+        return await gather(calls, 200)
+
+    done = {row.row_number: row for row in play(plain if kind == "plain" else coroutine, script, retry=Retry(1, 0.0))}
+    assert {done[number].status for number in range(1, 201, 2)} == {"failed"}
+    assert {done[number].error_code for number in range(1, 201, 2)} == {"agent_error"}
+    assert {done[number].status for number in range(2, 201, 2)} == {"succeeded"}
+
+
 @pytest.mark.parametrize(
     ("outcome", "status", "code"),
     [

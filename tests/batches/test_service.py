@@ -17,6 +17,7 @@ from gristmill.base.db import Database
 from gristmill.base.errors import Invalid, TooLarge
 from gristmill.base.ids import uuid7
 from gristmill.batches import Batch, Order, steps
+from gristmill.batches.model import Finished
 from gristmill.batches.runner import rescue, take_over
 from gristmill.engine import Worker
 from gristmill.engine.store import insert_worker
@@ -406,6 +407,29 @@ def test_a_batch_whose_jobs_are_gone_is_given_a_new_seat(fresh_database: Databas
     assert jobs == [(f"{batch.id}-1",)]
 
 
+def test_a_row_claimed_ahead_gets_its_slot_back_after_the_provider_asked_for_less(fresh_database: Database) -> None:
+    """It is the last one and nobody else can run it: without a slot the batch would never end."""
+    organization = make_organization(fresh_database)
+    agent = make_agent(fresh_database, organization)
+    batch = create(fresh_database, agent, organization, [{"n": 1}, {"n": 2}])
+    worker_id = uuid7()
+    with fresh_database.system() as tx:
+        insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
+    facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, 1, "python:test")
+    with fresh_database.tx(organization) as tx:
+        first, _ = steps.step(tx, facts, [], want=2, in_flight=0, held=0).rows
+    refused = Finished(first[0], first[1], "pending", ran=True, wait_s=0.0, throttled=True, retry_after_s=60.0)
+    with fresh_database.tx(organization) as tx:
+        assert steps.step(tx, facts, [refused], want=0, in_flight=0, held=1).slots == 0
+        tx.run(
+            "UPDATE batch_row SET status = 'succeeded' WHERE row_number = %s AND batch_id = %s", (first[0], batch.id)
+        )
+        tx.run("UPDATE batch SET pending = 0, succeeded = 1 WHERE id = %s", (batch.id,))
+        tx.run("UPDATE pace SET blocked_until = now()")
+    with fresh_database.tx(organization) as tx:
+        assert steps.step(tx, facts, [], want=1, in_flight=0, held=1).slots == 1
+
+
 def test_a_paused_batch_ends_when_its_last_row_dies_with_its_worker(fresh_database: Database) -> None:
     """The end is found by the one who takes over, who must be able to announce it and to call back."""
     organization = make_organization(fresh_database)
@@ -416,7 +440,7 @@ def test_a_paused_batch_ends_when_its_last_row_dies_with_its_worker(fresh_databa
         insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
     facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, 1, "python:test")
     with fresh_database.tx(organization) as tx:
-        assert steps.step(tx, facts, [], want=1, in_flight=0, alone=True).rows
+        assert steps.step(tx, facts, [], want=1, in_flight=0, held=0).rows
         batches.pause(tx, organization, batch.id)
         tx.run("UPDATE batch_row SET losses = 10")
     with fresh_database.system() as tx:

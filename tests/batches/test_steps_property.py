@@ -3,7 +3,8 @@
 A state machine plays several workers on one batch. Each rule is one named step or one mishap between two: a
 transaction that rolls back, one that commits but whose answer is lost, a worker that dies with rows in hand, a dead
 worker that comes back and writes late, a pause, a resume, a cancel, a retry, a top-up. After every rule the books must
-balance; at the end every row must have ended once and been charged at most once.
+balance; at the end the workers that are left must finish by themselves, each running no more rows than it has slots
+for, and every row must have ended once and been charged at most once.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from gristmill import batches, ledger
 from gristmill.base.db import Database, Tx
 from gristmill.base.ids import uuid7
 from gristmill.batches import run_store, steps, store
-from gristmill.batches.model import LIVE, Finished
+from gristmill.batches.model import Finished
 from gristmill.batches.runner import take_over
 from gristmill.engine import LOCAL_QUEUE
 from gristmill.engine.store import delete_worker, insert_worker
 
 PRICE = 1_000
-OUTCOMES = st.sampled_from(["succeeded", "succeeded", "succeeded", "empty", "failed", "pending"])
+OUTCOMES = st.sampled_from(["succeeded", "succeeded", "succeeded", "empty", "failed", "pending", "throttled"])
+ROUNDS_MAX = 300
 
 
 class LostError(Exception):
@@ -118,9 +120,8 @@ class Play(RuleBasedStateMachine):
                     assert batch is not None
                     steps.give_back(tx, batch, player.facts.worker_id, keep=player.hand, lost=False)
                 room = max(0, min(want, self.concurrency - in_flight))
-                result = steps.step(
-                    tx, player.facts, finished, want=room, in_flight=in_flight, alone=len(held) == len(finished)
-                )
+                left = len(held) - len(finished)
+                result = steps.step(tx, player.facts, finished, want=room, in_flight=in_flight, held=left)
                 if mishap == 0:
                     raise LostError
         except LostError:
@@ -150,7 +151,10 @@ class Play(RuleBasedStateMachine):
             return Finished(number, attempt, "empty", ran=True, duration_ms=1)
         if end == "failed":
             return Finished(number, attempt, "failed", ran=True, error_code="x", error="x")
-        return Finished(number, attempt, "pending", ran=True, error_code="x", error="x", wait_s=0.0)
+        throttled = end == "throttled"
+        return Finished(
+            number, attempt, "pending", ran=True, error_code="x", error="x", wait_s=0.0, throttled=throttled
+        )
 
     @rule(index=st.integers(0, 5))
     def die(self, index: int) -> None:
@@ -198,10 +202,8 @@ class Play(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "batch_id"):
             return
-        for player in self.players:
-            self._reap(player)
         fund(self.database, self.organization, 100 * PRICE)
-        status = self._run_to_the_end()
+        status = self._play_on()
         with self.tx() as tx:
             check_books(tx, self.organization, self.batch_id)
             receipt = batches.receipt(tx, self.organization, self.batch_id)
@@ -210,23 +212,42 @@ class Play(RuleBasedStateMachine):
         assert receipt.running == 0
         assert receipt.held_usd == "0.000000"
 
-    def _run_to_the_end(self) -> str:
-        for _ in range(200):
+    def _play_on(self) -> str:
+        """Whoever is alive goes on until the batch ends."""
+        for _ in range(ROUNDS_MAX):
             with self.tx() as tx:
-                batch = self.batch(tx)
-                if batch["status"] in {"paused", "failed"}:
+                status = self.batch(tx)["status"]
+                if status in {"paused", "failed"}:
                     batches.resume(tx, self.organization, self.batch_id)
-                    batch = self.batch(tx)
-            if batch["status"] not in LIVE:
-                return batch["status"]
-            player = self._enter()
-            with self.tx() as tx:
-                result = steps.step(tx, player.facts, [], want=12, in_flight=0, alone=True)
-            with self.tx() as tx:
-                ends = [self._end(row[0], row[1], "succeeded") for row in result.rows]
-                steps.step(tx, player.facts, ends, want=0, in_flight=0, alone=False)
-                run_store.delete_seat(tx, self.batch_id, player.facts.worker_id)
+            alive = [player for player in self.players if not player.dead]
+            if status in {"completed", "cancelled"} and not any(player.hand or player.unsure for player in alive):
+                return status
+            for player in alive or [self._enter()]:
+                self._take_turn(player)
         pytest.fail("the batch does not end")
+
+    def _take_turn(self, player: Player) -> None:
+        """What the runner does: run as many rows as there are slots, save them, ask for as many as may run."""
+        ran = [self._end(*row, "succeeded") for row in list(player.hand.items())[: player.slots]]
+        left = len(player.hand) - len(ran)
+        with self.tx() as tx:
+            batch = run_store.claim_batch(tx, self.batch_id)
+            assert batch is not None
+            if player.unsure:
+                steps.give_back(tx, batch, player.facts.worker_id, keep=player.hand, lost=False)
+            want = max(1 if player.slots == 0 else 0, player.slots - left)
+            result = steps.step(tx, player.facts, ran, want=want, in_flight=0, held=left)
+            if not result.live:
+                steps.give_back(tx, batch, player.facts.worker_id, keep={}, lost=False)
+                run_store.delete_seat(tx, self.batch_id, player.facts.worker_id)
+        player.unsure = False
+        if not result.live:
+            self.players.remove(player)
+            return
+        for row in ran:
+            player.hand.pop(row.row_number)
+        player.slots = result.slots
+        player.hand.update({row[0]: row[1] for row in result.rows})
 
 
 def check_books(tx: Tx, organization: int, batch_id: UUID) -> None:

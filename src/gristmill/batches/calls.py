@@ -290,7 +290,13 @@ class _Tasks:
             outcome = error
         except TimeoutError:
             outcome = _overdue(call.timeout_s)
-        except Exception as error:  # noqa: BLE001 - a plug-in's defect fails its row, not the run
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Something that the plug-in waited for was cancelled, and nobody has asked this task to end.
+            outcome = PluginError("The agent's call was cancelled from within.", permanent=False)
+        except BaseException as error:  # noqa: BLE001 - a plug-in's defect, or its exit(), fails its row, not the run
             outcome = _crash(error)
         self._finish(row, outcome, time.monotonic() - started)
 
@@ -390,7 +396,7 @@ class _Threads:
                 outcome = self._function(self._call(row))
             except PluginError as error:
                 outcome = error
-            except Exception as error:  # noqa: BLE001 - a plug-in's defect fails its row, not the run
+            except BaseException as error:  # noqa: BLE001 - a plug-in's defect, or its exit(), fails its row
                 outcome = _crash(error)
             with self._lock:
                 late = row in self._abandoned

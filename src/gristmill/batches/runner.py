@@ -205,8 +205,8 @@ class Sitting:
             batch = run_store.claim_batch(tx, self._facts.batch_id)
             if batch:
                 steps.give_back(tx, batch, self._facts.worker_id, keep=self._held, lost=False)
-        in_flight, alone = self._calls.in_flight, self._calls.held == 0
-        return steps.step(tx, self._facts, finished, want=want, in_flight=in_flight, alone=alone)
+        in_flight, held = self._calls.in_flight, self._calls.held
+        return steps.step(tx, self._facts, finished, want=want, in_flight=in_flight, held=held)
 
     async def _look(self) -> bool:
         """Whether the batch still wants this seat's work."""

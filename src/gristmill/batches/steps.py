@@ -79,12 +79,11 @@ class StepResult:
     """Rows whose write the fence refused: this worker's lease had expired."""
 
 
-def step(
-    tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, in_flight: int, alone: bool
-) -> StepResult:
+def step(tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, in_flight: int, held: int) -> StepResult:
     """One step of a seat: save, then claim.
 
-    `want` rows are asked for, `in_flight` are being run now; `alone`: the seat will hold nothing else.
+    `want` rows are asked for. Beside those that have `finished` the seat has `held` rows, of which `in_flight` are
+    being run now.
     """
     batch = run_store.claim_batch(tx, facts.batch_id)
     limits = run_store.find_agent_limits(tx, facts.agent_id)
@@ -101,7 +100,7 @@ def step(
     if batch["status"] not in LIVE or batch["epoch"] != facts.epoch:
         run_store.shrink_seat(tx, facts.batch_id, facts.worker_id, facts.epoch, in_flight)
         return StepResult(live=False, refused=refused)
-    result = claim(tx, batch, facts, limits, pace, want=want, in_flight=in_flight, alone=alone)
+    result = claim(tx, batch, facts, limits, pace, want=want, in_flight=in_flight, held=held)
     result.refused = refused
     return result
 
@@ -242,10 +241,10 @@ def claim(
     *,
     want: int,
     in_flight: int,
-    alone: bool,
+    held: int,
 ) -> StepResult:
     """Take the next rows and hold their price: as many as seat, rate limit, budgets and balance allow."""
-    slots = _take_seat(tx, batch, facts, limits, pace, in_flight)
+    slots = _take_seat(tx, batch, facts, limits, pace, in_flight, held)
     provider, bucket = pace[facts.provider_key], pace[f"agent:{facts.agent_id}"]
     blocked_s = float(provider["blocked_s"] or 0.0)
     if blocked_s > 0:
@@ -261,7 +260,7 @@ def claim(
     allowed = _money_allows(tx, batch, facts, limits, allowed)
     if allowed is None:
         return StepResult(live=False)
-    rows = _claim_rows(tx, facts, allowed, batch["price_micro_usd"], alone=alone) if allowed else []
+    rows = _claim_rows(tx, facts, allowed, batch["price_micro_usd"], alone=held == 0) if allowed else []
     if limits["rate_limit"].get("rpm"):
         run_store.update_tokens(tx, facts.organization_id, f"agent:{facts.agent_id}", tokens - len(rows))
     if rows:
@@ -308,15 +307,19 @@ def _take_seat(
     limits: dict[str, Any],
     pace: dict[str, dict[str, Any]],
     in_flight: int,
+    held: int,
 ) -> int:
-    """This seat's slots: a fair share of what the agent, and the provider's present mood, allow."""
+    """This seat's slots: a fair share of what the agent, and the provider's present mood, allow.
+
+    Rows that it holds and has not started count as wanted: no other seat can run them, pending or not.
+    """
     concurrency = limits["concurrency"]
     slots_limit = pace[facts.provider_key]["slots_limit"]
     if slots_limit is not None:
         concurrency = max(1, min(concurrency, int(slots_limit)))
     seats = run_store.list_seats(tx, facts.agent_id)
     key = (facts.batch_id, facts.worker_id, facts.epoch)
-    mine = Seat(*key, batch["priority"], min(in_flight + batch["pending"], concurrency), 0)
+    mine = Seat(*key, batch["priority"], min(held + batch["pending"], concurrency), 0)
     others = [seat for seat in seats if (seat.batch_id, seat.worker_id, seat.epoch) != key]
     slots = allot(concurrency, mine, others, in_flight)
     before = next((seat for seat in seats if (seat.batch_id, seat.worker_id, seat.epoch) == key), None)

@@ -25,6 +25,8 @@ from gristmill.base.errors import FieldError, Invalid, PluginError
 
 GROUP = "gristmill.agents"
 BUILTIN = "gristmill.agents.builtin."
+FAULTS = (Exception, SystemExit)
+"""What a function's defect may raise: one that calls `exit()` ends its row, not the worker."""
 
 
 class Config(BaseModel):
@@ -101,7 +103,7 @@ class PythonRuntime:
                     return _result(await function(call.input, context_of(call)))
                 except PluginError:
                     raise
-                except Exception as error:
+                except FAULTS as error:
                     raise _failure(error) from error
 
             yield run_async
@@ -112,7 +114,7 @@ class PythonRuntime:
                     return _result(function(call.input, context_of(call)))
                 except PluginError:
                     raise
-                except Exception as error:
+                except FAULTS as error:
                     raise _failure(error) from error
 
             yield run
@@ -130,7 +132,7 @@ def load_function(config: Config) -> Callable[..., Any]:
         sys.path.insert(0, config.path)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except FAULTS as error:
         where = f" from {Path(config.path)}" if config.path else ""
         raise Invalid(
             f"The module `{module_name}` can't be imported{where}: {type(error).__name__}: {error}"
@@ -151,7 +153,7 @@ def _result(value: Any) -> RowResult:
     )
 
 
-def _failure(error: Exception) -> PluginError:
+def _failure(error: BaseException) -> PluginError:
     """An exception of the user's function: timeouts and broken connections may pass, everything else won't."""
     permanent = not isinstance(error, TimeoutError | ConnectionError)
     return PluginError(f"{type(error).__name__}: {error}"[:1000], permanent=permanent)
