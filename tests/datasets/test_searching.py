@@ -218,6 +218,31 @@ def test_an_index_is_kept_up_to_date(fresh_database: Database, monkeypatch: pyte
     assert len(tables) == 1
 
 
+@pytest.mark.parametrize(("share", "spare"), [(0.0, 3.0), (0.5, 3.0), (0.5, 0.0)], ids=["before", "after", "too few"])
+def test_what_other_versions_left_in_an_index_is_never_found(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch, share: float, spare: float
+) -> None:
+    """Whether it is left out in the database or after it; and where it takes the place of too many, there are more."""
+    monkeypatch.setattr(index, "EXACT_CHUNKS_MAX", 100)
+    monkeypatch.setattr(searching, "CANDIDATE_COST", 1)
+    monkeypatch.setattr(searching, "INDEX_DEPTH_ALONE", 40)
+    monkeypatch.setattr(searching, "STRANGE_SHARE_MAX", share)
+    monkeypatch.setattr(searching, "STRANGE_SPARE", spare)
+    bench = Bench.make(fresh_database)
+    bench.create(rows_csv(1_000, lambda number: f"zebra {number}" if number < 60 else str(number)))
+    bench.build()
+    bench.put(rows_csv(1_000, lambda number: f"apple {number}" if number < 60 else str(number)))
+    bench.build()
+    hits = ask_bench(bench, "item zebra", top_k=40, mode="vector")
+    assert len({hit.record_key for hit in hits}) == 40
+    assert not any("zebra" in hit.text for hit in hits)
+    with fresh_database.tx(bench.scope.organization_id) as tx:
+        row = tx.one("SELECT vectors_table, members FROM dataset_version ORDER BY version DESC LIMIT 1")
+        vector = vectors_store.one(QuickEmbedder.vector("item zebra", 32))
+        truth = vectors_store.nearest_of_all(tx, row["vectors_table"], vector, members=row["members"], limit=40)
+    assert sum(score for _, score in truth) - sum(hit.score for hit in hits) < 0.05
+
+
 def test_a_server_without_pgvector(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors_store, "is_available", lambda _: False)
     bench = Bench.make(fresh_database)

@@ -121,6 +121,7 @@ class Database:
             max_overflow=POOL_OVERFLOW,
             pool_timeout=POOL_WAIT_S,
             pool_pre_ping=True,
+            pool_use_lifo=True,  # the connection that was used last has its statements planned and its tables known
         )
         # A forked child must not share its parent's sockets.
         os.register_at_fork(after_in_child=lambda: self._engine.dispose(close=False))

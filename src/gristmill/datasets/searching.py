@@ -7,6 +7,7 @@ either side looks. The words may be looked up ahead, in a transaction of their o
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ NAMED_MAX = 2_000
 CANDIDATE_COST = 80
 """What one candidate of a vector index costs, in chunks that a comparison of all passes by in that time. Where a filter
 leaves few, the index goes through many candidates for each that may be found."""
+STRANGE_SHARE_MAX = 0.1
+"""Share of a table's entries that belong to other versions only, up to which they are left out after the search."""
+STRANGE_SPARE = 3.0
+"""So many times as many more are asked for as there would be on the average."""
 MAPS_BYTES_MAX = 64 * 1024**2
 """Bits and lengths of versions that are kept in memory."""
 MASKS_BYTES_MAX = 32 * 1024**2
@@ -289,12 +294,35 @@ def _nearest(
     candidates = limit * item.row["chunks"] / left
     if ef_search is None or candidates * CANDIDATE_COST > item.row["ordinal_next"]:
         return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
-    near, beside = vectors_store.nearest_and_named(
-        tx, table, vector, members=bits, ef_search=max(ef_search, limit), limit=limit, named=named
-    )
+    near, beside = _from_index(tx, item, table, vector, bits, limit, named)
     if len(near) < limit:  # the index gave up before it had enough that may be found
         return vectors_store.nearest_of_all(tx, table, vector, members=bits, limit=depth)
     return sorted({**dict(beside), **dict(near)}.items(), key=lambda pair: (-pair[1], pair[0]))[:depth]
+
+
+def _from_index(
+    tx: Tx, item: _Searchable, table: int, vector: Packed, bits: bytes | None, limit: int, named: Sequence[int]
+) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """What an index finds of what may be found, `limit` unless it gave up before, and beside it those `named`.
+
+    Where but a few of its entries belong to other versions, some more are asked for and those are left out here: to
+    judge each candidate in the database takes half as long again.
+    """
+    members, total = item.map.members, item.row["ordinal_next"]
+    strange = 1 - item.row["chunks"] / total
+
+    def ask(inside: bytes | None, count: int) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+        ef_search = max(item.row["ef_search"], count)
+        return vectors_store.nearest_and_named(
+            tx, table, vector, members=inside, ef_search=ef_search, limit=count, named=named
+        )
+
+    if item.allowed is None and 0 < strange <= STRANGE_SHARE_MAX:
+        near, beside = ask(None, limit + math.ceil(STRANGE_SPARE * strange * limit))
+        near = [pair for pair in near if pair[0] < len(members) and members[pair[0]]][:limit]
+        if len(near) == limit:
+            return near, beside
+    return ask(bits, limit)
 
 
 def _best_of_records(
