@@ -1,10 +1,12 @@
 // Choosing a lead file: a first look at its lines in the browser, then the upload; and the files so far.
 import { Refused, api, badge, banner, keepToken, loggedIn, make } from "./enrich.js";
-import { money, whole } from "./format.js";
+import { ago, money, whole } from "./format.js";
 
 const LOOK_BYTES = 65_536;
 const LOOK_LINES = 10;
 const DELIMITERS = { ",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe" };
+const NUMBERS = new Set(["Rows", "Matched", "Spent"]);
+const CELL = { role: "cell" };
 const PACKED = /\.(xlsx|xlsm|xlsb|xls|ods|zip|gz|zst|parquet)$/i;
 
 const form = document.getElementById("upload-form");
@@ -73,14 +75,17 @@ async function upload(event) {
 /** @param {any} job */
 function line(job) {
   const done = job.succeeded + job.empty + job.failed;
+  const made = new Date(job.created_at);
+  const uploaded = make("time", { datetime: job.created_at, title: made.toLocaleString() }, ago((Date.now() - made.getTime()) / 1000) ?? made.toLocaleDateString());
   return make(
     "tr",
-    {},
-    make("td.name.clip", {}, make("a", { href: `/batch/${job.id}` }, job.file_name)),
-    make("td", {}, badge(job.status)),
-    make("td.num", {}, `${whole(done)} of ${whole(job.row_count)}`),
-    make("td.num", {}, whole(job.succeeded)),
-    make("td.num", {}, money(job.spent_micro_usd)),
+    { role: "row" },
+    make("td.name.clip", CELL, make("a", { href: `/batch/${job.id}` }, job.file_name)),
+    make("td", CELL, badge(job.status)),
+    make("td.num", { ...CELL, "data-label": "rows" }, `${whole(done)} of ${whole(job.row_count)}`),
+    make("td.num", { ...CELL, "data-label": "matched" }, whole(job.succeeded)),
+    make("td.num", { ...CELL, "data-label": "spent" }, money(job.spent_micro_usd)),
+    make("td.dim", CELL, uploaded),
   );
 }
 
@@ -93,8 +98,9 @@ async function files() {
       list.replaceChildren(make("div.empty", {}, make("strong", {}, "No file yet"), make("p", {}, "The first upload is here for good.")));
       return;
     }
-    const heads = ["File", "State", "Rows", "Matched", "Spent"].map((text, at) => make(at > 1 ? "th.num" : "th", { scope: "col" }, text));
-    const table = make("table.table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...data.map(line)));
+    const heads = ["File", "State", "Rows", "Matched", "Spent", "Uploaded"].map((text) => make(NUMBERS.has(text) ? "th.num" : "th", { scope: "col", role: "columnheader" }, text));
+    const head = make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...heads));
+    const table = make("table.table.table--stack.table--facts", { role: "table" }, head, make("tbody", { role: "rowgroup" }, ...data.map(line)));
     list.replaceChildren(make("div.scroll", { tabindex: "0", role: "group", "aria-label": "Files" }, table));
   } catch (error) {
     list.replaceChildren(make("p.card-body", {}, error.message));
