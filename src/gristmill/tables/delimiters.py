@@ -48,12 +48,20 @@ WEAK_REGULAR_MIN = 0.9
 """Share of the records that must have the same width when a weak delimiter separates them."""
 WEAK_COLUMNS_MIN = 4
 """So many columns are no accident, whatever is in them."""
+LIST_RUN = 3
+"""So many rows of one width above 1, one after the other, are no list of texts with commas in them ..."""
+LIST_RUN_SHARE = 0.2
+"""... nor is this share of all rows."""
 TYPED_SHARE_MIN = 0.8
 """Share of the cells that must be of a kind other than text for it to be no accident."""
 _SINGLE_COLUMN = 0.02
 _ESCAPED_QUOTE = re.compile(r"""\\["']""")
 _TWO_NUMBERS = re.compile(r"\s*-?\d[\d.,]*\s*[;|\t]\s*-?\d[\d.,]*\s*")
+_TORN = re.compile(r"""[,;\t|]["']\w|\w["'][,;\t|]""")
+"""A quoted cell begins or ends inside of another."""
 _QUOTE_MARKS = "\"'`~"
+_UNUSED = ("\t", "|", ";", "\x1f")
+"""What may stand for the delimiter of a file that has one column, with commas inside."""
 
 
 class Guess(NamedTuple):
@@ -121,6 +129,11 @@ def detect_separators(sample: str, delimiter: str | None = None, quote: str | No
         readings = [reading for reading in readings if _is_convincing(reading)]
     readings.sort(key=lambda reading: -reading.score)
     best = readings[0] if readings else None
+    if delimiter is None and best is not None and _is_list(best):
+        unused = next((mark for mark in _UNUSED if mark not in sample), _UNUSED[-1])
+        return Guess(
+            unused, best.quote, _detect_escape(sample, unused, best.quote), skip_initial_space=False, confidence=0.6
+        )
     if best is None or (best.score < _SINGLE_COLUMN and delimiter is None):
         mark = best.quote if best else quotes[0]
         return Guess(",", mark, _detect_escape(sample, ",", mark), skip_initial_space=False, confidence=0.4)
@@ -141,11 +154,22 @@ def _best_on_few(sample: str, pairs: list[tuple[str, str]]) -> list[tuple[str, s
     return [(reading.delimiter, reading.quote) for reading in readings[:FINALISTS] if reading.score >= enough]
 
 
+def _is_list(reading: _Reading) -> bool:
+    """Whether it is one column of texts, a few of which have the delimiter inside."""
+    if reading.width > 1 or len(reading.rows) <= LIST_RUN:
+        return False
+    run = longest = 0
+    for row, before in zip(reading.rows[1:], reading.rows, strict=False):
+        run = run + 1 if len(row) == len(before) > 1 else 0
+        longest = max(longest, run + 1)
+    return len(reading.rows[0]) == 1 and longest < max(LIST_RUN, LIST_RUN_SHARE * len(reading.rows))
+
+
 def _is_convincing(reading: _Reading) -> bool:
     """Whether a delimiter that is also part of everyday text really separates cells here."""
     if _prior(reading.delimiter) >= WEAK_PRIOR:
         return True
-    if reading.regular < WEAK_REGULAR_MIN:
+    if reading.regular < WEAK_REGULAR_MIN and not _names_rows(reading):
         return False
     # Moments, phone numbers and addresses are values with blanks and colons inside.
     whole = [reading.delimiter.join(row).strip() for row in reading.rows[1:]] or [""]
@@ -156,6 +180,12 @@ def _is_convincing(reading: _Reading) -> bool:
         >= TYPED_SHARE_MIN * max(len(reading.rows) - 1, 1)
         for index in range(reading.width)
     )
+
+
+def _names_rows(reading: _Reading) -> bool:
+    """Whether all rows have one cell more than the first, as R writes tables with names of rows."""
+    widths = set(map(len, reading.rows[1:]))
+    return len(reading.rows) > 2 and widths == {len(reading.rows[0]) + 1}  # noqa: PLR2004 (a row alone says little)
 
 
 def _quote_candidates(sample: str) -> list[str]:
@@ -230,6 +260,8 @@ def _typed_weight(cell: str, quote: str) -> float:
     if cell[0] in _QUOTE_MARKS and cell[0] != quote and (quote == "" or (len(cell) > 1 and cell[-1] == cell[0])):
         return 0.2
     if _TWO_NUMBERS.fullmatch(cell):
+        return 0.1
+    if quote and _TORN.search(cell):
         return 0.1
     # Text that still holds many separators is probably several cells.
     marks = sum(cell.count(mark) for mark in ",;\t|^")

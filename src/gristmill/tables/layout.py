@@ -21,7 +21,13 @@ OVERTAKEN_WIDTH_MIN = 5
 OVERTAKERS = 4
 """Lines below a sparse one that may be the real header."""
 PROSE_SCORE_MIN = 0.5
-"""How sure the header below a sentence must be."""
+"""How sure the header below a sentence or below facts must be."""
+FACT_LINES_MAX = 20
+"""Lines below a fact about the file that may be the header."""
+SPARSE_SHARE = 0.7
+"""Share of the columns of which a line of group headings, or of facts without colons, fills less."""
+FULL_SHARE = 0.8
+"""Share that the header below it fills at least."""
 EXTRA_SHARE = 0.1
 """Share of the rows that must fill a cell beyond the header for it to be a column."""
 FOOTER_RECORDS_MAX = 10
@@ -39,7 +45,7 @@ _DIGITS_MIN = 0.9
 _NUMBERED = re.compile(r"\D+\d")
 """The way that columns are numbered."""
 _TOTAL = re.compile(
-    r"(?:grand |sub|sub-|overall |report )?totals?(?: ?(?:amount|count|rows|records))?\W*"
+    r"(?:grand |sub|sub-|overall |report )?totals?(?: ?(?:amount|count|rows|records))?\W*|totals?(?: [-\u2013]|:) .*"
     r"|gesamt(?:summe)?\W*|summe\W*|total g[eé]n[eé]ral\W*|suma\W*|итого\W*",
     re.IGNORECASE,
 )
@@ -73,6 +79,8 @@ def is_blank(row: list[str]) -> bool:
 def is_rule(row: list[str]) -> bool:
     """Only dashes or the like, as database shells draw under a header."""
     cells = [cell.strip() for cell in row]
+    # Bars at both ends, as in Markdown, make an empty cell of each.
+    cells = cells[not cells[0] : len(cells) - (not cells[-1])] if len(cells) > 2 else cells  # noqa: PLR2004
     # Two dashes in every cell may be a row without values.
     return all(map(_RULE.fullmatch, cells)) and sum(map(len, cells)) > 2 * len(cells)
 
@@ -141,7 +149,7 @@ def _find_start(records: list[list[str]]) -> tuple[int, float]:
         if len(row) < width * _FILL_MIN or count < enough or (count == 1 and fill > 1):
             continue
         below = [other for position, other in filled if position > index]
-        if _is_overtaken(row, below, width) or _is_prose(row, below, width):
+        if _is_overtaken(row, below, width) or _is_prose(row, below, width) or _is_fact(row, below, width):
             continue
         return index, 0.95 if count >= width * _FILL_MIN else 0.7
     return filled[0][0], 0.4
@@ -151,12 +159,12 @@ def _is_overtaken(row: list[str], below: list[list[str]], width: int) -> bool:
     """A sparse line of group headings or of facts about the file, above a full line of headings."""
     count = _fill(row)
     # A padded line of a narrow table is its header, half empty or not; one with fewer cells is not of the table.
-    if (width < OVERTAKEN_WIDTH_MIN and len(row) >= width) or count >= width * 0.7:
+    if (width < OVERTAKEN_WIDTH_MIN and len(row) >= width) or count >= width * SPARSE_SHARE:
         return False
     for other in below[:OVERTAKERS]:
         cells = [cell.strip() for cell in other if cell.strip()]
         if (
-            len(cells) >= max(count * 1.5, width * 0.8)
+            len(cells) >= max(count * 1.5, width * FULL_SHARE)
             and len(set(cells)) == len(cells)
             and all(shape(cell) in ("text", "bool") for cell in cells)
         ):
@@ -169,6 +177,28 @@ def _is_prose(row: list[str], below: list[list[str]], width: int) -> bool:
     if len(row) <= width or len(below) < 2 or len(below[0]) != width:  # noqa: PLR2004 (a header and a row)
         return False
     return _header_score(below[0], below[1 : 1 + BODY_RECORDS]) >= PROSE_SCORE_MIN
+
+
+def _is_fact(row: list[str], below: list[list[str]], width: int) -> bool:
+    """A line such as `Account:;123;;from;1 March;`, some lines above what is clearly the header."""
+    cells = [cell.strip() for cell in row if cell.strip()]
+    if not _has_label(row) and (
+        len(cells) >= width or (len(cells) >= width * SPARSE_SHARE and _STRONG.isdisjoint(map(shape, cells)))
+    ):
+        return False
+    for place, other in enumerate(below[:FACT_LINES_MAX], start=1):
+        names = [cell.strip() for cell in other if cell.strip()]
+        if len(names) < max(len(cells), width * FULL_SHARE) or _has_label(other):
+            continue
+        are_names = len(set(names)) == len(names) and all(shape(name) in ("text", "bool") for name in names)
+        # The first full line is the header or a row: below a row there is no header.
+        return are_names and _header_score(other, below[place : place + BODY_RECORDS]) >= PROSE_SCORE_MIN
+    return False
+
+
+def _has_label(row: list[str]) -> bool:
+    """Whether a cell says what the next one is."""
+    return any(cell.rstrip().endswith(":") for cell in row)
 
 
 def _fill(row: list[str]) -> int:
@@ -297,7 +327,12 @@ def count_footers(tail: list[Tail], rows_before: int) -> int:
 
 def _is_total(row: list[str]) -> bool:
     filled = [cell.strip() for cell in row if cell.strip()]
-    return len(filled) > 1 and bool(_TOTAL.fullmatch(filled[0])) and all(shape(c) in _NUMERIC for c in filled[1:])
+    return len(filled) > 1 and bool(_TOTAL.fullmatch(filled[0])) and all(map(_is_sum, filled[1:]))
+
+
+def _is_sum(cell: str) -> bool:
+    """A number, or dashes in place of one."""
+    return shape(cell) in _NUMERIC or not cell.strip("-\u2013\u2014")
 
 
 def _is_note(item: Tail, width: int) -> bool:
