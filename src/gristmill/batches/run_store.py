@@ -120,8 +120,11 @@ def list_inputs(tx: Tx, batch_id: UUID, *, after: int, limit: int) -> list[tuple
 
 
 def next_due(tx: Tx, batch_id: UUID) -> datetime | None:
-    """When the first waiting retry may run; None when no pending row waits."""
-    row = tx.one("SELECT min(not_before) AS due FROM batch_row WHERE batch_id = %s AND status = 'pending'", (batch_id,))
+    """When the first pending row may run; None when there is none."""
+    row = tx.one(
+        "SELECT min(coalesce(not_before, now())) AS due FROM batch_row WHERE batch_id = %s AND status = 'pending'",
+        (batch_id,),
+    )
     return row["due"]
 
 

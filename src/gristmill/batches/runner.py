@@ -180,9 +180,9 @@ class Sitting:
         held_max = int(self._slots + min(ahead, AHEAD_ROWS_MAX))
         return min(max(0, held_max - self._calls.held), CLAIM_ROWS_MAX)
 
-    async def _save_and_claim(self, finished: list[Finished], want: int) -> steps.StepResult:
+    async def _save_and_claim(self, finished: list[Finished], want: int, *, leaving: bool = False) -> steps.StepResult:
         """The step's transaction, tried again for as long as the database is away: results wait, none is dropped."""
-        result = await self._persist(lambda tx: self._transact(tx, finished, want), self._read)
+        result = await self._persist(lambda tx: self._transact(tx, finished, want, leaving=leaving), self._read)
         self._unsure = False
         for row in finished:
             self._held.pop(row.row_number, None)
@@ -200,13 +200,13 @@ class Sitting:
         self._unsure = True
         self._facts.known_columns.clear()
 
-    def _transact(self, tx: Tx, finished: list[Finished], want: int) -> steps.StepResult:
+    def _transact(self, tx: Tx, finished: list[Finished], want: int, *, leaving: bool) -> steps.StepResult:
         if self._unsure:
             batch = run_store.claim_batch(tx, self._facts.batch_id)
             if batch:
                 steps.give_back(tx, batch, self._facts.worker_id, keep=self._held, lost=False)
         in_flight, held = self._calls.in_flight, self._calls.held
-        return steps.step(tx, self._facts, finished, want=want, in_flight=in_flight, held=held)
+        return steps.step(tx, self._facts, finished, want=want, in_flight=in_flight, held=held, leaving=leaving)
 
     async def _look(self) -> bool:
         """Whether the batch still wants this seat's work."""
@@ -230,10 +230,12 @@ class Sitting:
         """Give back rows that have not started, wait for those in flight, save them, leave the seat."""
         unstarted = self._calls.withdraw()
         self._calls.put_back(unstarted)
+        told = False
         while self._calls.finished or self._calls.held:
             finished = self._calls.take(CLAIM_ROWS_MAX)
-            if finished:
-                await self._save_and_claim(finished, 0)
+            if finished or not told:
+                await self._save_and_claim(finished, 0, leaving=True)
+                told = True
             else:
                 self._calls.give_up_on_overdue()
                 await self._calls.wait(LOOK_S)

@@ -59,6 +59,8 @@ class StepFacts:
     provider_key: str
     cursor: int = 0
     """Row number up to which this seat has claimed; earlier pending rows are retries or rows given back."""
+    nothing_due: bool = False
+    """The last claim found only rows that wait for a retry: slots are for others until one is due."""
     known_columns: dict[str, None] = field(default_factory=dict)
 
 
@@ -79,11 +81,20 @@ class StepResult:
     """Rows whose write the fence refused: this worker's lease had expired."""
 
 
-def step(tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, in_flight: int, held: int) -> StepResult:
+def step(
+    tx: Tx,
+    facts: StepFacts,
+    finished: Sequence[Finished],
+    *,
+    want: int,
+    in_flight: int,
+    held: int,
+    leaving: bool = False,
+) -> StepResult:
     """One step of a seat: save, then claim.
 
     `want` rows are asked for. Beside those that have `finished` the seat has `held` rows, of which `in_flight` are
-    being run now.
+    being run now. One that is `leaving` claims nothing, and what it does not use is for others at once.
     """
     batch = run_store.claim_batch(tx, facts.batch_id)
     limits = run_store.find_agent_limits(tx, facts.agent_id)
@@ -97,7 +108,7 @@ def step(tx: Tx, facts: StepFacts, finished: Sequence[Finished], *, want: int, i
         batch = run_store.claim_batch(tx, facts.batch_id) or batch
     if close_if_over(tx, batch):
         return StepResult(live=False, refused=refused)
-    if batch["status"] not in LIVE or batch["epoch"] != facts.epoch:
+    if leaving or batch["status"] not in LIVE or batch["epoch"] != facts.epoch:
         run_store.shrink_seat(tx, facts.batch_id, facts.worker_id, facts.epoch, in_flight)
         return StepResult(live=False, refused=refused)
     result = claim(tx, batch, facts, limits, pace, want=want, in_flight=in_flight, held=held)
@@ -244,33 +255,41 @@ def claim(
     held: int,
 ) -> StepResult:
     """Take the next rows and hold their price: as many as seat, rate limit, budgets and balance allow."""
-    slots = _take_seat(tx, batch, facts, limits, pace, in_flight, held)
-    provider, bucket = pace[facts.provider_key], pace[f"agent:{facts.agent_id}"]
-    blocked_s = float(provider["blocked_s"] or 0.0)
-    if blocked_s > 0:
-        return StepResult(live=True, slots=0, wait_s=blocked_s)  # nothing starts before the provider's Retry-After
-    if batch["pending"] == 0 or slots == 0:
-        return StepResult(live=True, slots=slots)
-    if batch["max_failures"] is not None and batch["failures_run"] > batch["max_failures"]:
-        pause(tx, batch, "failures", f"{batch['failures_run']} rows failed; at most {batch['max_failures']} may.")
+    bucket, blocked_s = pace[f"agent:{facts.agent_id}"], float(pace[facts.provider_key]["blocked_s"] or 0.0)
+    if blocked_s > 0:  # nothing starts before the provider's Retry-After
+        _take_seat(tx, batch, facts, limits, pace, in_flight, wanted=in_flight)
+        return StepResult(live=True, slots=0, wait_s=blocked_s)
+    due_s = _due_s(tx, facts) if facts.nothing_due and batch["pending"] else 0.0
+    runnable = 0 if due_s > 0 else batch["pending"]
+    slots = _take_seat(tx, batch, facts, limits, pace, in_flight, wanted=held + runnable)
+    if runnable == 0 or slots == 0:
+        return StepResult(live=True, slots=slots, wait_s=due_s)
+    by_failures = _failures_allow(tx, batch, slots, want)
+    if by_failures is None:
         return StepResult(live=False)
-    if batch["max_failures"] is not None:  # what is claimed ahead must not outrun the limit
-        want = min(want, max(slots, batch["max_failures"] + 1 - batch["failures_run"]))
-    allowed, tokens, wait_s = _rate_allows(bucket, limits["rate_limit"].get("rpm"), want)
-    allowed = _money_allows(tx, batch, facts, limits, allowed)
+    by_rate, tokens, wait_s = _rate_allows(bucket, limits["rate_limit"].get("rpm"), by_failures)
+    allowed = _money_allows(tx, batch, facts, limits, by_rate)
     if allowed is None:
         return StepResult(live=False)
     rows = _claim_rows(tx, facts, allowed, batch["price_micro_usd"], alone=held == 0) if allowed else []
     if limits["rate_limit"].get("rpm"):
         run_store.update_tokens(tx, facts.organization_id, f"agent:{facts.agent_id}", tokens - len(rows))
+    facts.nothing_due = allowed > 0 and not rows
     if rows:
         _hold(tx, batch, facts, rows)
     elif allowed:
-        due = run_store.next_due(tx, facts.batch_id)
-        wait_s = max(0.0, (due - tx.now).total_seconds()) if due else 0.0
+        wait_s = _due_s(tx, facts)
+    if by_rate and not rows:
+        slots = _take_seat(tx, batch, facts, limits, pace, in_flight, wanted=held)
     if batch["status"] == "queued":
         start(tx, batch)
     return StepResult(live=True, rows=rows, slots=slots, wait_s=wait_s)
+
+
+def _due_s(tx: Tx, facts: StepFacts) -> float:
+    """Seconds until the first pending row may run; zero when one may now."""
+    due = run_store.next_due(tx, facts.batch_id)
+    return max(0.0, (due - tx.now).total_seconds()) if due else 0.0
 
 
 def _claim_rows(tx: Tx, facts: StepFacts, limit: int, price: int, *, alone: bool) -> list[tuple[int, int, int, str]]:
@@ -307,11 +326,14 @@ def _take_seat(
     limits: dict[str, Any],
     pace: dict[str, dict[str, Any]],
     in_flight: int,
-    held: int,
+    *,
+    wanted: int,
 ) -> int:
     """This seat's slots: a fair share of what the agent, and the provider's present mood, allow.
 
-    Rows that it holds and has not started count as wanted: no other seat can run them, pending or not.
+    `wanted` are the rows that it could run now. Those that it holds are among them, since no other seat can run them;
+    pending ones that wait for a retry, or for money that others hold, are not, or the others would wait for this seat
+    while it waits for them.
     """
     concurrency = limits["concurrency"]
     slots_limit = pace[facts.provider_key]["slots_limit"]
@@ -319,7 +341,7 @@ def _take_seat(
         concurrency = max(1, min(concurrency, int(slots_limit)))
     seats = run_store.list_seats(tx, facts.agent_id)
     key = (facts.batch_id, facts.worker_id, facts.epoch)
-    mine = Seat(*key, batch["priority"], min(held + batch["pending"], concurrency), 0)
+    mine = Seat(*key, batch["priority"], min(wanted, concurrency), 0)
     others = [seat for seat in seats if (seat.batch_id, seat.worker_id, seat.epoch) != key]
     slots = allot(concurrency, mine, others, in_flight)
     before = next((seat for seat in seats if (seat.batch_id, seat.worker_id, seat.epoch) == key), None)
@@ -330,6 +352,17 @@ def _take_seat(
         except psycopg.errors.ForeignKeyViolation:
             raise LeaseLost from None
     return slots
+
+
+def _failures_allow(tx: Tx, batch: dict[str, Any], slots: int, want: int) -> int | None:
+    """Rows that may be claimed before too many have failed. Pauses the batch and answers None when they have."""
+    failed, most = batch["failures_run"], batch["max_failures"]
+    if most is None:
+        return want
+    if failed > most:
+        pause(tx, batch, "failures", f"{failed} rows failed; at most {most} may.")
+        return None
+    return min(want, max(slots, most + 1 - failed))  # what is claimed ahead must not outrun the limit
 
 
 def _rate_allows(bucket: dict[str, Any], rpm: int | None, want: int) -> tuple[int, float, float]:
