@@ -93,5 +93,11 @@ def test_a_source_is_added_tested_and_pulled(command: Command, files_url: str) -
     again = json.loads(command("connector", "pull", number, "--json").stdout)
     assert again["sync"]["receipt"]["uploaded"] == 0
     assert again["sync"]["receipt"]["unchanged"] == 1
-    assert len(command("connector", "syncs", number).stdout.splitlines()) == 2
+    heads, latest, first = command("connector", "syncs", number).stdout.splitlines()
+    assert heads.split("\t")[-1] == "what became of them"
+    assert latest.endswith("\t1 unchanged")
+    assert first.endswith("\t1 uploaded")
+    heads, line = command("connector", "list").stdout.splitlines()
+    assert heads.startswith("id\tname\tagent\t")
+    assert line.startswith(f"{number}\tstock\tlibrary\tinbound\t")
     assert "Error" in command("connector", "pull", "999", code=1).stderr

@@ -232,9 +232,9 @@ def get(
 
 
 def list_connectors(
-    tx: Tx, organization_id: int, agent_id: int, *, role: Role | None, page: int, per_page: int
+    tx: Tx, organization_id: int, agent_id: int | None, *, role: Role | None, page: int, per_page: int
 ) -> Page[Connector]:
-    """One page of an agent's connectors."""
+    """One page of an agent's connectors, or of all agents'."""
     data, total = store.list_connectors(
         tx, organization_id, agent_id, role=role, limit=per_page, offset=(page - 1) * per_page
     )

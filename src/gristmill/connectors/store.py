@@ -104,11 +104,12 @@ def find_by_hook(tx: Tx, hook_id: str) -> StoredConnector | None:
 
 
 def list_connectors(
-    tx: Tx, organization_id: int, agent_id: int, *, role: Role | None, limit: int, offset: int
+    tx: Tx, organization_id: int, agent_id: int | None, *, role: Role | None, limit: int, offset: int
 ) -> tuple[list[StoredConnector], int]:
-    """One page of an agent's connectors, oldest first, and how many there are."""
+    """One page of an agent's connectors, or of all agents', oldest first, and how many there are."""
     params = {"org": organization_id, "agent": agent_id, "role": role, "limit": limit, "offset": offset}
-    where: LiteralString = " WHERE c.organization_id = %(org)s AND c.agent_id = %(agent)s"
+    where: LiteralString = " WHERE c.organization_id = %(org)s"
+    where += " AND (%(agent)s::bigint IS NULL OR c.agent_id = %(agent)s)"
     where += " AND (%(role)s::text IS NULL OR c.role = %(role)s)"
     rows = tx.rows("SELECT " + _COLUMNS + _FROM + where + " ORDER BY c.id LIMIT %(limit)s OFFSET %(offset)s", params)
     total = tx.one("SELECT count(*) AS n FROM connector c" + where, params)

@@ -70,8 +70,11 @@ def add(
 
 
 @app.command("list", epilog="Example: `gristmill connector list --agent library`")
-def list_all(agent: Annotated[str, typer.Option(help="Name of the agent.")], as_json: AsJson = False) -> None:
-    """Show an agent's connectors."""
+def list_all(
+    agent: Annotated[str | None, typer.Option(help="Name of the agent; all agents unless given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the connectors of all agents, or of one."""
     from gristmill.doors import connector_desk  # noqa: PLC0415 - keeps --help quick
 
     connector_desk.show_all(agent, as_json=as_json)

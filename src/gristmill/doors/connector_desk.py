@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,9 @@ from gristmill.base.db import Database
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.ids import parse_uuid
 from gristmill.base.log import configure_logging
-from gristmill.connectors import StoredConnector, Sync, SyncDetail, service, sync_store
+from gristmill.connectors import Connector, StoredConnector, Sync, SyncDetail, service, sync_store
 from gristmill.doors.desk import default_organization, local_database
+from gristmill.doors.listing import print_list
 
 LISTED_MAX = 200
 LOOK_S = 0.2
@@ -103,23 +104,39 @@ def _agent_id(place: Place, name: str) -> int:
     return found.id
 
 
-def show_all(agent: str, *, as_json: bool) -> None:
-    """Show an agent's connectors."""
+def show_all(agent: str | None, *, as_json: bool) -> None:
+    """Show the connectors of an agent, or of all."""
     with _place() as place:
-        agent_id = _agent_id(place, agent)
+        agent_id = None if agent is None else _agent_id(place, agent)
         with place.database.tx(place.organization_id) as tx:
             found = connectors.list_connectors(
                 tx, place.organization_id, agent_id, role=None, page=1, per_page=LISTED_MAX
             ).data
+            names = {number: agents.get(tx, place.organization_id, number).name for number in _agents_of(found)}
     if as_json:
         _print_json(found)
-        return
-    for item in found:
-        way = "inbound" if item.role == "INVENTORY_SOURCE" else "outbound"
-        synced = f"{item.last_synced_at:%Y-%m-%d %H:%M}" if item.last_synced_at else "never"
-        typer.echo(f"{item.id}\t{item.name}\t{way}\t{item.type}\t{item.status.lower()}\tlast sync {synced}")
-    if not found:
+    elif found:
+        print_list(
+            ("id", "name", "agent", "direction", "type", "state", "last sync"),
+            (
+                (
+                    str(item.id),
+                    item.name,
+                    names[item.agent_id],
+                    "inbound" if item.role == "INVENTORY_SOURCE" else "outbound",
+                    item.type,
+                    item.status.lower(),
+                    item.last_synced_at or "never",
+                )
+                for item in found
+            ),
+        )
+    else:
         typer.echo("No connector yet: gristmill connector add", err=True)
+
+
+def _agents_of(found: Sequence[Connector]) -> set[int]:
+    return {item.agent_id for item in found}
 
 
 def try_one(connector_id: int, *, write: bool, as_json: bool) -> None:
@@ -193,19 +210,38 @@ def show_syncs(connector_id: int, *, limit: int, as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
-    for sync in found:
-        typer.echo(_line(sync))
     if not found:
         typer.echo("No sync yet: gristmill connector pull or push", err=True)
+        return
+    print_list(
+        ("when", "direction", "state", "objects", "bytes", "what became of them"),
+        (
+            (
+                sync.created_at,
+                sync.direction.lower(),
+                sync.status.lower(),
+                sync.receipt.listed,
+                sync.bytes,
+                "; ".join(filter(None, (_fates(sync), sync.error))),
+            )
+            for sync in found
+        ),
+    )
+
+
+def _fates(sync: Sync) -> str:
+    """Of the objects, those fates that some had: `3 uploaded, 1 failed`."""
+    names = ("uploaded", "unchanged", "rejected", "failed", "ignored", "deferred")
+    counts = [(name, getattr(sync.receipt, name)) for name in names]
+    return ", ".join(f"{count:,} {name}" for name, count in counts if count)
 
 
 def _line(sync: Sync) -> str:
     receipt = sync.receipt
     return (
-        f"{sync.created_at:%Y-%m-%d %H:%M}\t{sync.direction.lower()}\t{sync.status.lower()}\t"
-        f"{receipt.listed:,} objects = {receipt.uploaded:,} uploaded + {receipt.unchanged:,} unchanged"
-        f" + {receipt.rejected:,} rejected + {receipt.failed:,} failed + {receipt.ignored:,} ignored"
-        f" + {receipt.deferred:,} deferred\t{sync.bytes:,} bytes" + (f"\t{sync.error}" if sync.error else "")
+        f"{sync.direction.capitalize()} {sync.status.lower()}: {receipt.listed:,} objects = {receipt.uploaded:,}"
+        f" uploaded + {receipt.unchanged:,} unchanged + {receipt.rejected:,} rejected + {receipt.failed:,} failed"
+        f" + {receipt.ignored:,} ignored + {receipt.deferred:,} deferred; {sync.bytes:,} bytes"
     )
 
 
@@ -213,10 +249,12 @@ def _show(detail: SyncDetail, *, as_json: bool) -> None:
     if as_json:
         _print_json(detail)
     else:
-        for file in detail.manifest_json:
-            if file["status"] != "unchanged":
-                note = file.get("error") or (f"{file['rows']:,} rows" if file.get("rows") is not None else "")
-                typer.echo(f"{file['status']}\t{file['key']}\t{file['size']:,} bytes\t{note}")
+        changed = [file for file in detail.manifest_json if file["status"] != "unchanged"]
+        if changed:
+            print_list(
+                ("fate", "object", "bytes", "rows", "note"),
+                ((file["status"], file["key"], file["size"], file.get("rows"), file.get("error")) for file in changed),
+            )
         typer.echo(_line(detail.sync))
     if detail.sync.status == "HELD":
         typer.secho("It would change far more than usual and waits for approval.", fg="yellow", err=True)

@@ -101,7 +101,7 @@ def errors(dataset: DatasetName, agent: AgentName = LIBRARY) -> None:
 
 @app.command(epilog="Example: `gristmill dataset versions shops`")
 def versions(dataset: DatasetName, agent: AgentName = LIBRARY, as_json: AsJson = False) -> None:
-    """Show the versions that can be gone back to; the one that is searched has a star."""
+    """Show the versions that can be gone back to, newest first; the one that is searched has a star."""
     from gristmill.doors import dataset_desk  # noqa: PLC0415 - keeps --help quick
 
     dataset_desk.show_versions(dataset, agent=agent, as_json=as_json)

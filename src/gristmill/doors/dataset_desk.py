@@ -27,6 +27,8 @@ from gristmill.datasets import Changes, Dataset, Scope, files, service
 from gristmill.datasets.model import Draft, Mode, Plan, Sent, TemplateOptions
 from gristmill.doors.dataset import LIBRARY
 from gristmill.doors.desk import default_organization, local_database
+from gristmill.doors.inspect import cut
+from gristmill.doors.listing import print_list
 
 LIBRARY_TEMPLATE = "echo"
 LOOK_S = 0.1
@@ -105,7 +107,7 @@ def add(file: Path, *, title: str | None, template: str | None, key: str | None,
         with place.database.tx(place.scope.organization_id) as tx:
             service.keep_file(tx, place.scope, sent)
             made = service.create(tx, place.scope, draft, sent, queue=engine.LOCAL_QUEUE)
-        typer.echo(f"Dataset {made.id}: key {draft.primary_key_field or 'content of each row'}", err=True)
+        typer.echo(f"Dataset {made.id}: {made.title}, key {draft.primary_key_field or 'content of each row'}", err=True)
         _finish(place, made.id)
 
 
@@ -116,10 +118,13 @@ def show_all(*, agent: str, as_json: bool) -> None:
     if as_json:
         _print_json([asdict(item) for item in found])
         return
-    for item in found:
-        typer.echo(f"{item.id}\t{item.title}\t{item.ingest_status}\t{item.source_count:,} records")
     if not found:
-        typer.echo("No dataset yet: gristmill dataset add FILE", err=True)
+        typer.echo(f"The agent `{agent}` has no dataset yet: gristmill dataset add FILE", err=True)
+        return
+    print_list(
+        ("id", "title", "state", "records", "processed"),
+        ((str(item.id), item.title, item.ingest_status, item.source_count, item.last_unfurled_at) for item in found),
+    )
 
 
 def plan(dataset: str, file: Path, *, agent: str, as_json: bool) -> None:
@@ -172,13 +177,22 @@ def show_versions(dataset: str, *, agent: str, as_json: bool) -> None:
     if as_json:
         _print_json([asdict(item) for item in found])
         return
-    for item in found:
-        change = item.difference
-        typer.echo(
-            f"{'*' if item.active else ' '} {item.version}\t{item.created_at:%Y-%m-%d %H:%M}\t{item.file_filename}\t"
-            f"{item.receipt.records:,} records: {change.added:,} added, {change.changed:,} changed,"
-            f" {change.removed:,} removed; {item.embedded:,} texts embedded"
-        )
+    print_list(
+        ("version", "made", "file", "records", "added", "changed", "removed", "embedded"),
+        (
+            (
+                f"{item.version} *" if item.active else str(item.version),
+                item.created_at,
+                item.file_filename,
+                item.receipt.records,
+                item.difference.added,
+                item.difference.changed,
+                item.difference.removed,
+                item.embedded,
+            )
+            for item in found
+        ),
+    )
 
 
 def activate(dataset: str, version: int, *, agent: str) -> None:
@@ -200,8 +214,7 @@ def search(question: str, *, top: int, mode: Mode, agent: str, as_json: bool) ->
         _print_json([asdict(hit) for hit in found.hits])
         return
     for hit in found.hits:
-        text = " ".join(hit.text.split())[:TEXT_CHARS]
-        typer.echo(f"{hit.score:.3f}  dataset {hit.dataset_id}, {hit.record_key}: {text}")
+        typer.echo(f"{hit.score:.3f}  dataset {hit.dataset_id}, {hit.record_key}: {cut(hit.text, TEXT_CHARS)}")
     if not found.hits:
         typer.echo("Nothing was found. `gristmill dataset list` shows what is searched.", err=True)
 
@@ -214,9 +227,9 @@ def query(dataset: str, sql: str, *, agent: str, as_json: bool) -> None:
     if as_json:
         _print_json(asdict(answer))
         return
-    typer.echo("\t".join(column.name for column in answer.columns))
-    for row in answer.rows:
-        typer.echo("\t".join("" if value is None else str(value) for value in row))
+    # Texts, so that a terminal shows numbers as the query gave them: 4151 may be a postcode.
+    rows = [[None if value is None else str(value) for value in row] for row in answer.rows]
+    print_list([column.name for column in answer.columns], rows)
     if answer.truncated:
         typer.echo("There are more rows.", err=True)
 
