@@ -6,15 +6,19 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from gristmill.agents import Retry, RowCall, RowResult
+from gristmill.agents.model import RETRY_AFTER_S_MAX
 from gristmill.base.errors import PluginError
 from gristmill.base.ids import batch_uuid
-from gristmill.batches.calls import CallLimits, Calls, Claimed
+from gristmill.batches import pools
+from gristmill.batches.calls import CallLimits, Calls
 from gristmill.batches.model import Finished
+from gristmill.batches.pools import Claimed
 
 
 def limits(**changes: Any) -> CallLimits:
@@ -55,6 +59,11 @@ class Probe:
         await asyncio.sleep(self.seconds)
         self._out()
         return RowResult({"n": call.input["n"]})
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError
 
 
 def play(function: Any, script: Callable[[Calls], Awaitable[Any]], **changes: Any) -> Any:
@@ -184,6 +193,53 @@ def test_a_coroutine_that_overruns_is_cancelled() -> None:
     assert cancelled.is_set()
 
 
+def test_a_coroutine_that_heeds_no_cancellation_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare `except` in a loop of retries is enough for that."""
+    monkeypatch.setattr(pools, "HEED_S", 0.1)
+    done_at_last = asyncio.Event()
+
+    async def function(call: RowCall) -> RowResult:
+        while call.row_number == 1 and not done_at_last.is_set():
+            with suppress(BaseException):
+                await done_at_last.wait()
+        return RowResult({"n": call.row_number})
+
+    async def script(calls: Calls) -> list[Finished]:
+        calls.set_slots(1)
+        calls.offer(rows(3))
+        done = await gather(calls, 3)
+        assert calls.held == 0
+        done_at_last.set()
+        await calls.wait(0.05)
+        return done + calls.take(10)
+
+    done = play(function, script, timeout_s=0.1, retry=Retry(1, 0.0))
+    assert [(row.row_number, row.status, row.error_code) for row in done] == [
+        (1, "failed", "timed_out"), (2, "succeeded", None), (3, "succeeded", None),
+    ]  # fmt: skip
+
+
+def test_a_function_that_hangs_in_every_call_gives_the_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "THREADS_MAX", 2)
+    monkeypatch.setattr(pools, "STUCK_THREADS_MAX", 1)
+    monkeypatch.setattr(pools, "STUCK_S_MAX", 0.1)
+    release = threading.Event()
+
+    def function(call: RowCall) -> RowResult:
+        release.wait(20)
+        return RowResult({})
+
+    async def script(calls: Calls) -> list[Finished]:
+        calls.set_slots(2)
+        calls.offer(rows(9))
+        with pytest.raises(pools.CallsStuck, match="3 calls of the agent's function hang"):
+            await gather(calls, 9)
+        release.set()
+        return calls.withdraw()
+
+    assert len(play(function, script, timeout_s=0.05)) == 6
+
+
 @pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), asyncio.CancelledError()], ids=repr)
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 def test_a_function_that_wants_out_ends_its_row_and_nothing_else(kind: str, error: BaseException) -> None:
@@ -220,6 +276,14 @@ def test_a_function_that_wants_out_ends_its_row_and_nothing_else(kind: str, erro
         (PluginError("later", permanent=False, code="y"), "pending", "y"),
         (ValueError("defect"), "failed", "agent_error"),
         (PluginError("nul \x00 and \ud800", permanent=True), "failed", "agent_error"),
+        (PluginError("no", permanent=True, code="nul \x00"), "failed", "nul \N{REPLACEMENT CHARACTER}"),
+        (PluginError("no", permanent=True, code=404), "failed", "bad_answer"),  # type: ignore[arg-type]
+        (PluginError("soon", permanent=False, retry_after_s="1"), "failed", "bad_answer"),  # type: ignore[arg-type]
+        (PluginError("soon", permanent=False, retry_after_s=float("nan"), throttled=True), "pending", "agent_error"),
+        (PluginError("soon", permanent=False, retry_after_s=1e12, throttled=True), "pending", "agent_error"),
+        (Unspeakable(), "failed", "agent_error"),
+        (None, "failed", "bad_answer"),
+        ({"a": 1}, "failed", "bad_answer"),
     ],
 )
 def test_outcomes(outcome: Any, status: str, code: str | None) -> None:
@@ -237,6 +301,8 @@ def test_outcomes(outcome: Any, status: str, code: str | None) -> None:
     assert (done.status, done.error_code) == (status, code)
     assert done.ran
     assert (done.cost_micro_usd or 0) >= 0
+    assert 0 <= (done.wait_s or 0) <= RETRY_AFTER_S_MAX
+    assert 0 <= (done.retry_after_s or 0) <= RETRY_AFTER_S_MAX
     if done.error:
         assert "\x00" not in done.error
         done.error.encode()

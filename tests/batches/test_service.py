@@ -13,7 +13,8 @@ import pytest
 from agent_server import AgentServer
 from conftest import fund, make_agent, make_organization, wait_for
 from gristmill import agents, batches, events
-from gristmill.base.db import Database
+from gristmill.agents.runtimes.python import PythonRuntime
+from gristmill.base.db import Database, Unavailable
 from gristmill.base.errors import Invalid, TooLarge
 from gristmill.base.ids import uuid7
 from gristmill.batches import Batch, Order, steps
@@ -317,6 +318,25 @@ def test_an_agent_that_cannot_start_fails_the_batch_and_keeps_its_rows(
     failed = ended(database, organization, batch.id)
     assert (failed.status, failed.pending) == ("failed", 1)
     assert "no function `not_there`" in failed.message
+
+
+def test_an_agent_that_finds_the_database_away_starts_when_it_is_back(
+    database: Database, organization: int, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker often starts together with the database; what it has to read then must not fail a batch."""
+    asked: list[bool] = []
+
+    def open_later(runtime: PythonRuntime, config: Any, context: Any) -> Any:
+        asked.append(True)
+        if len(asked) == 1:
+            raise Unavailable("The database is not reachable.")
+        return opens(runtime, config, context)
+
+    opens = PythonRuntime.open
+    monkeypatch.setattr(PythonRuntime, "open", open_later)
+    batch = create(database, make_agent(database, organization), organization, [{"n": 1}])
+    assert ended(database, organization, batch.id).status == "completed"
+    assert len(asked) == 2
 
 
 def test_a_row_that_kills_its_call_thread_for_too_long_times_out(

@@ -1,16 +1,10 @@
-"""The calls of one worker at one batch: starts rows as slots allow, gathers how they ended.
-
-Two kinds behind one shape: coroutines as tasks on the event loop, plain functions in threads of our own that pull
-rows from a queue, so that neither kind pays for the other's machinery.
-"""
+"""The calls of one worker at one batch: starts rows as slots allow, gathers how they ended, judges what that means."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import queue
-import threading
-import time
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,31 +12,17 @@ from typing import Any, cast
 from uuid import UUID
 
 from gristmill.agents import Retry, RowCall, RowFunction, RowResult
-from gristmill.agents.model import backoff_s
+from gristmill.agents.model import RETRY_AFTER_S_MAX, backoff_s
 from gristmill.base import jsons
 from gristmill.base.errors import PluginError
 from gristmill.base.ids import row_uuid
 from gristmill.batches.model import Finished
+from gristmill.batches.pools import Claimed, Tasks, Threads
 from gristmill.tables import flatten
 
-THREADS_MAX = 256
-"""Most threads for plain functions of one batch in one worker."""
-STUCK_THREADS_MAX = 64
-"""Most threads given up on because their call overran its time limit."""
 ERROR_CHARS_MAX = 2_000
+CODE_CHARS_MAX = 100
 TRACE_BYTES_MAX = 16_384
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Claimed:
-    """A row that this worker holds."""
-
-    row_number: int
-    attempt: int
-    """The claim's number; the fence."""
-    tries: int
-    """Attempts that ran before."""
-    input: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +47,10 @@ class Calls:
         self._signalled = False
         self.pace_ms = 0.0
         """Moving average of a call's duration."""
-        self._pool: _Tasks | _Threads = (
-            _Tasks(cast("Callable[[RowCall], Awaitable[RowResult]]", function), self._finish, self._call)
+        self._pool: Tasks | Threads = (
+            Tasks(cast("Callable[[RowCall], Awaitable[RowResult]]", function), self._finish, self._call)
             if inspect.iscoroutinefunction(function)
-            else _Threads(cast("Callable[[RowCall], RowResult]", function), self._finish, self._call)
+            else Threads(cast("Callable[[RowCall], RowResult]", function), self._finish, self._call)
         )
 
     @property
@@ -122,7 +102,7 @@ class Calls:
                 return
 
     def give_up_on_overdue(self) -> None:
-        """Fail calls in threads that overran their time limit."""
+        """Fail calls that overran their time limit. Raises `CallsStuck` when they leave no thread for others."""
         self._pool.give_up_on_overdue(self._limits.timeout_s)
 
     async def close(self) -> None:
@@ -143,10 +123,19 @@ class Calls:
         """Note how a row ended; called from any thread."""
         elapsed_ms = elapsed_s * 1000
         self.pace_ms = elapsed_ms if self.pace_ms == 0 else self.pace_ms * 0.9 + elapsed_ms * 0.1
-        self._done.append(judge(row, outcome, int(elapsed_ms), self._limits))
+        self._done.append(_judged(row, outcome, int(elapsed_ms), self._limits))
         if not self._signalled:
             self._signalled = True
             self._loop.call_soon_threadsafe(self._changed.set)
+
+
+def _judged(row: Claimed, outcome: RowResult | PluginError, elapsed_ms: int, limits: CallLimits) -> Finished:
+    """`judge`, whatever a plug-in has made of the outcome's fields: a row that nobody can judge has ended, too."""
+    try:
+        return judge(row, outcome, elapsed_ms, limits)
+    except Exception as error:  # noqa: BLE001 - the thread or task that asks has nobody else to tell
+        message = f"The agent's outcome can't be read: {type(error).__name__}."
+        return _failed(row, PluginError(message, permanent=True, code="bad_answer"), elapsed_ms, limits)
 
 
 def judge(row: Claimed, outcome: RowResult | PluginError, elapsed_ms: int, limits: CallLimits) -> Finished:
@@ -197,222 +186,29 @@ def column_names(value: dict[str, Any]) -> tuple[str, ...]:
 
 def _failed(row: Claimed, reason: PluginError, elapsed_ms: int, limits: CallLimits) -> Finished:
     tries = row.tries + 1
+    retry_after_s = _bounded_s(reason.retry_after_s)
     again = not reason.permanent and tries < limits.retry.max_attempts
     return Finished(
         row.row_number,
         row.attempt,
         "pending" if again else "failed",
         ran=True,
-        error_code=reason.code,
-        error=reason.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-        .encode("utf-8", "replace")
-        .decode()[:ERROR_CHARS_MAX],
+        error_code=_storable(reason.code)[:CODE_CHARS_MAX],
+        error=_storable(reason.message)[:ERROR_CHARS_MAX],
         duration_ms=elapsed_ms,
-        wait_s=backoff_s(limits.retry, tries, reason.retry_after_s) if again else None,
+        wait_s=backoff_s(limits.retry, tries, retry_after_s) if again else None,
         trace=_trace(reason.trace),
-        throttled=reason.throttled,
-        retry_after_s=reason.retry_after_s if reason.throttled else None,
+        throttled=bool(reason.throttled),
+        retry_after_s=retry_after_s if reason.throttled else None,
     )
 
 
-_Finish = Callable[[Claimed, RowResult | PluginError, float], None]
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-def _crash(error: BaseException) -> PluginError:
-    """A defect of the plug-in: its author sees the type and the message, the row fails for good."""
-    return PluginError(f"{type(error).__name__}: {error}", permanent=True)
-
-
-def _overdue(timeout_s: float) -> PluginError:
-    return PluginError(f"The agent did not answer within {timeout_s:g} s.", permanent=False, code="timed_out")
-
-
-class _Tasks:
-    """Coroutine functions: one task a row."""
-
-    def __init__(
-        self, function: Callable[[RowCall], Awaitable[RowResult]], finish: _Finish, call: Callable[[Claimed], RowCall]
-    ) -> None:
-        self._function = function
-        self._finish = finish
-        self._call = call
-        self._slots = 0
-        self._waiting: deque[Claimed] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._tasks)
-
-    @property
-    def held(self) -> int:
-        return len(self._waiting) + len(self._tasks)
-
-    def set_slots(self, slots: int) -> None:
-        self._slots = slots
-        self._start()
-
-    def offer(self, rows: list[Claimed]) -> None:
-        self._waiting.extend(rows)
-        self._start()
-
-    def withdraw(self) -> list[Claimed]:
-        rows = list(self._waiting)
-        self._waiting.clear()
-        return rows
-
-    def give_up_on_overdue(self, timeout_s: float) -> None:
-        """Tasks carry their own time limit."""
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self) -> None:
-        while self._waiting and len(self._tasks) < self._slots:
-            task = asyncio.create_task(self._run(self._waiting.popleft()))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._start()
-
-    async def _run(self, row: Claimed) -> None:
-        call = self._call(row)
-        started = time.monotonic()
-        outcome: RowResult | PluginError
-        try:
-            async with asyncio.timeout(call.timeout_s):
-                outcome = await self._function(call)
-        except PluginError as error:
-            outcome = error
-        except TimeoutError:
-            outcome = _overdue(call.timeout_s)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Something that the plug-in waited for was cancelled, and nobody has asked this task to end.
-            outcome = PluginError("The agent's call was cancelled from within.", permanent=False)
-        except BaseException as error:  # noqa: BLE001 - a plug-in's defect, or its exit(), fails its row, not the run
-            outcome = _crash(error)
-        self._finish(row, outcome, time.monotonic() - started)
-
-
-class _Threads:
-    """Plain functions: as many threads as slots, each pulling rows."""
-
-    def __init__(
-        self, function: Callable[[RowCall], RowResult], finish: _Finish, call: Callable[[Claimed], RowCall]
-    ) -> None:
-        self._function = function
-        self._finish = finish
-        self._call = call
-        self._queue: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
-        self._running: dict[Claimed, float] = {}
-        self._abandoned: set[Claimed] = set()
-        self._threads = 0
-        self._wanted = 0
-        self._stuck = 0
-        self._leaving = 0
-        self._held = 0
-        self._lock = threading.Lock()
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._running)
-
-    @property
-    def held(self) -> int:
-        """Counted, not derived: a row between the queue and its thread is in neither."""
-        return self._held
-
-    def set_slots(self, slots: int) -> None:
-        self._wanted = min(slots, THREADS_MAX)
-        with self._lock:
-            surplus = self._threads - self._stuck - self._leaving - self._wanted
-            self._leaving += max(surplus, 0)
-        for _ in range(surplus):
-            self._queue.put(None)
-        self._staff()
-
-    def offer(self, rows: list[Claimed]) -> None:
-        with self._lock:
-            self._held += len(rows)
-        for row in rows:
-            self._queue.put(row)
-        self._staff()
-
-    def _staff(self) -> None:
-        """Start the threads that are wanted and have something to do."""
-        with self._lock:
-            alive = self._threads - self._leaving
-            missing = min(self._wanted + self._stuck, THREADS_MAX + STUCK_THREADS_MAX) - alive
-            missing = max(0, min(missing, self._queue.qsize()))
-            self._threads += missing
-        for _ in range(missing):
-            threading.Thread(target=self._work, name="agent-call", daemon=True).start()
-
-    def withdraw(self) -> list[Claimed]:
-        rows: list[Claimed] = []
-        while True:
-            try:
-                row = self._queue.get_nowait()
-            except queue.Empty:
-                return rows
-            with self._lock:
-                if row is None:
-                    self._leaving -= 1
-                else:
-                    self._held -= 1
-                    rows.append(row)
-
-    def give_up_on_overdue(self, timeout_s: float) -> None:
-        """Fail calls that overran: a thread can't be stopped, so it is left behind and another may take its place."""
-        now = time.monotonic()
-        for row, started in list(self._running.items()):
-            if now - started <= timeout_s:
-                continue
-            with self._lock:
-                if row not in self._running:
-                    continue
-                del self._running[row]
-                self._abandoned.add(row)
-                self._stuck += 1
-            self._end(row, _overdue(timeout_s), now - started)
-        self._staff()
-
-    async def close(self) -> None:
-        self.set_slots(0)
-
-    def _work(self) -> None:
-        while (row := self._queue.get()) is not None:
-            started = time.monotonic()
-            self._running[row] = started
-            outcome: RowResult | PluginError
-            try:
-                outcome = self._function(self._call(row))
-            except PluginError as error:
-                outcome = error
-            except BaseException as error:  # noqa: BLE001 - a plug-in's defect, or its exit(), fails its row
-                outcome = _crash(error)
-            with self._lock:
-                late = row in self._abandoned
-                if late:
-                    self._abandoned.discard(row)
-                    self._stuck -= 1
-                else:
-                    del self._running[row]
-            if not late:
-                self._end(row, outcome, time.monotonic() - started)
-        with self._lock:
-            self._threads -= 1
-            self._leaving -= 1
-
-    def _end(self, row: Claimed, outcome: RowResult | PluginError, elapsed_s: float) -> None:
-        """Hand the outcome on before the row stops being held, so that it is never in neither place."""
-        self._finish(row, outcome, elapsed_s)
-        with self._lock:
-            self._held -= 1
+def _bounded_s(asked_s: float | None) -> float | None:
+    """A pause that a provider asks for, within reason: some send a time of day where seconds belong."""
+    if asked_s is None or not math.isfinite(asked_s):
+        return None
+    return min(max(0.0, asked_s), RETRY_AFTER_S_MAX)

@@ -22,8 +22,9 @@ from gristmill.base.db import Tx, Unavailable
 from gristmill.base.errors import Error
 from gristmill.base.log import get_log
 from gristmill.batches import run_store, steps, store
-from gristmill.batches.calls import CallLimits, Calls, Claimed
+from gristmill.batches.calls import CallLimits, Calls
 from gristmill.batches.model import CLAIM_ROWS_MAX, FLUSH_S_MAX, LIVE, LOOK_S, PREFETCH_S, Finished
+from gristmill.batches.pools import Claimed
 from gristmill.engine import LOCAL_QUEUE, SHARED_QUEUE, JobContext, enqueue, every, on_worker_lost, register
 
 log = get_log("batches")
@@ -57,10 +58,16 @@ _transactions = ThreadPoolExecutor(max_workers=16, thread_name_prefix="step")
 @register(SEAT_JOB)
 async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
     """Take part in one batch until it ends, is paused, or this worker drains."""
+    while not await _take_part(context, payload):
+        pass
+
+
+async def _take_part(context: JobContext, payload: dict[str, Any]) -> bool:
+    """False to begin anew: the database went away before the agent was ready, which says nothing about the batch."""
     organization_id, batch_id, epoch = payload["organization_id"], UUID(payload["batch_id"]), payload["epoch"]
     batch = await _until_back(context, organization_id, lambda tx: store.find_batch(tx, organization_id, batch_id))
     if batch is None or batch["epoch"] != epoch or batch["status"] not in LIVE:
-        return
+        return True
     agent = batch["agent"]
     local = batch["queue"] == LOCAL_QUEUE
     try:
@@ -98,6 +105,11 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
             await Sitting(context, facts, calls, batch).sit()
     except steps.LeaseLost:
         log.warning("a seat ends: its worker's lease is gone", batch=str(batch_id))
+    except Unavailable as error:
+        log.warning("a seat waits for the database", batch=str(batch_id), error=error.message)
+        await asyncio.sleep(RETRY_PAUSE_S)
+        await _until_back(context, organization_id, lambda tx: _get_up(tx, context, batch_id))
+        return False
     except Error as error:
         message = error.message
         log.warning("a batch can't run", batch=str(batch_id), error=message)
@@ -106,6 +118,7 @@ async def run_seat(context: JobContext, payload: dict[str, Any]) -> None:
         log.exception("a seat broke", batch=str(batch_id))
         message = "A defect of ours stopped the run; the workers' log has the details. Resume goes on from here."
         await _until_back(context, organization_id, lambda tx: _fail(tx, context, batch_id, epoch, message))
+    return True
 
 
 def _inputs(context: JobContext, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -278,14 +291,19 @@ def _concurrency(tx: Tx, agent_id: int) -> int:
     return int(limits["concurrency"]) if limits else 1
 
 
-def _fail(tx: Tx, context: JobContext, batch_id: UUID, epoch: int, message: str) -> None:
-    """End a run that can't go on: no row stays with this worker."""
+def _get_up(tx: Tx, context: JobContext, batch_id: UUID) -> dict[str, Any] | None:
+    """No row of the batch stays with this worker, nor a seat; answers the batch as it was."""
     batch = run_store.claim_batch(tx, batch_id)
-    if batch is None:
-        return
-    steps.give_back(tx, batch, context.worker_id, keep={}, lost=False)
-    run_store.delete_seat(tx, batch_id, context.worker_id)
-    if batch["epoch"] == epoch and batch["status"] in LIVE:
+    if batch:
+        steps.give_back(tx, batch, context.worker_id, keep={}, lost=False)
+        run_store.delete_seat(tx, batch_id, context.worker_id)
+    return batch
+
+
+def _fail(tx: Tx, context: JobContext, batch_id: UUID, epoch: int, message: str) -> None:
+    """End a run that can't go on."""
+    batch = _get_up(tx, context, batch_id)
+    if batch and batch["epoch"] == epoch and batch["status"] in LIVE:
         steps.fail(tx, batch, message)
 
 

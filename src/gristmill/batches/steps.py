@@ -20,9 +20,9 @@ from gristmill.base.errors import Error
 from gristmill.base.money import usd
 from gristmill.batches import run_store, store
 from gristmill.batches.callback import owe_callback
-from gristmill.batches.calls import Claimed
 from gristmill.batches.export import FORMATS
 from gristmill.batches.model import LIVE, LOSSES_MAX, Finished, Seat, Status, allot, batch_from_row, receipt_of
+from gristmill.batches.pools import Claimed
 
 CLOSABLE: frozenset[Status] = frozenset({"queued", "running", "paused"})
 """A paused batch whose last row in flight was its last row at all is complete."""
