@@ -108,3 +108,12 @@ def test_a_source_is_made_tested_and_pulled(
         chrome.screenshot(Path(SHOTS) / "connectors.png", whole=True)
     assert chrome.complaints == []
     assert chrome.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    click(chrome, "Delete Stock list")
+    wait_for(lambda: chrome.evaluate("document.activeElement.innerText") == "Keep it", "the question")
+    chrome.evaluate("document.activeElement.click()")
+    click(chrome, "Delete Stock list")
+    wait_for(lambda: chrome.evaluate("Boolean(document.querySelector('dialog .btn--bad'))"), "the question again")
+    chrome.evaluate("document.querySelector('dialog .btn--bad').click()")
+    wait_for(lambda: not owner.get(f"/api/v1/agents/{agent}/data-sources").json()["data"], "the end of the connector")
+    wait_for(lambda: shown(chrome).count("None yet") == 2, "the end of its line")
+    assert chrome.complaints == []

@@ -27,7 +27,7 @@ def parse_usd(value: str | float | Decimal, field: str) -> int:
     try:
         amount = Decimal(str(value))
     except InvalidOperation:
-        raise _bad(field, "an amount in dollars is expected, such as 1.50") from None
+        raise _bad(field, "must be an amount in dollars, such as 1.50") from None
     if not amount.is_finite() or amount < 0 or amount > USD_MAX:
         raise _bad(field, f"must be between 0 and {USD_MAX} dollars")
     micro = amount.scaleb(_PLACES)

@@ -1,5 +1,5 @@
 // Connectors of an agent: where files come from and results go to; tests rung by rung, syncs with their manifests.
-import { api, banner, make, ticks } from "./enrich.js";
+import { api, ask, banner, make, ticks } from "./enrich.js";
 import { ago, whole } from "./format.js";
 
 const root = document.getElementById("connectors");
@@ -60,8 +60,9 @@ function line(item) {
     item.status === "ACTIVE" ? button("Pause", "", `Pause ${name}`, () => change(item, { status: "PAUSED" }))
       : button("Activate", "", `Activate ${name}`, () => change(item, { status: "ACTIVE" })),
     button("Delete", ".btn--bad", `Delete ${name}`, async () => {
-      if (!confirm(`Delete ${name} with its history? Inventory that it brought stays.`)) return;
-      await fetchDelete(item);
+      const sure = await ask(`Delete ${name}?`, "Its history goes with it. Inventory that it brought stays.", "Delete the connector");
+      if (!sure) return;
+      await api(`${here}/${item.id}`, { method: "DELETE" });
       await load();
     }));
   return make("tr", { role: "row" },
@@ -72,22 +73,21 @@ function line(item) {
     make("td.num.acts", CELL, acts));
 }
 
-async function fetchDelete(item) {
-  const answer = await fetch(`/api/v1${here}/${item.id}`, { method: "DELETE", credentials: "same-origin", headers: { "X-CSRF-Token": document.querySelector('meta[name="csrf"]').content } });
-  if (!answer.ok) throw new Error((await answer.json()).detail);
-}
-
 async function change(item, json) {
   await api(`${here}/${item.id}`, { method: "PATCH", json });
   await load();
 }
 
-/** A table; with `stack` one whose rows take a few lines on a narrow screen, so that its cells need their roles. */
-function table(heads, lines, label, stack = false) {
-  const role = (name) => (stack ? { role: name } : {});
-  const cells = heads.map((text) => make(NUMBERS.has(text) ? "th.num" : "th", { scope: "col", ...role("columnheader") }, text || make("span.sr-only", {}, "Actions")));
-  const head = make("thead", role("rowgroup"), make("tr", role("row"), ...cells));
-  const grid = make(stack ? "table.table.table--stack.table--facts" : "table.table", role("table"), head, make("tbody", role("rowgroup"), ...lines));
+/** A table whose rows take a few lines on a narrow screen, where numbers have their column's name beside them. */
+function table(heads, lines, label) {
+  const cells = heads.map((text) => make(NUMBERS.has(text) ? "th.num" : "th", { scope: "col", role: "columnheader" }, text || make("span.sr-only", {}, "Actions")));
+  const head = make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...cells));
+  for (const line of lines) {
+    heads.forEach((text, at) => {
+      if (NUMBERS.has(text)) line.cells[at].dataset.label = text.toLowerCase();
+    });
+  }
+  const grid = make("table.table.table--stack.table--facts", { role: "table" }, head, make("tbody", { role: "rowgroup" }, ...lines));
   return make("div.scroll", { tabindex: "0", role: "group", "aria-label": label }, grid);
 }
 
@@ -96,7 +96,7 @@ async function load() {
   for (const box of document.querySelectorAll("[data-role]")) {
     const mine = data.filter((item) => item.role === box.dataset.role);
     const empty = box.dataset.role === "INVENTORY_SOURCE" ? "Files dropped in S3 or offered over HTTPS are pulled on a schedule." : "Results go to a bucket or an endpoint of yours.";
-    const head = table(["Connector", "State", "Schedule", "Last sync", ""], mine.map(line), box.dataset.role === "INVENTORY_SOURCE" ? "Inbound connectors" : "Outbound connectors", true);
+    const head = table(["Connector", "State", "Schedule", "Last sync", ""], mine.map(line), box.dataset.role === "INVENTORY_SOURCE" ? "Inbound connectors" : "Outbound connectors");
     for (const cell of head.querySelectorAll("th:nth-child(3)")) cell.className = "wide";
     box.replaceChildren(mine.length ? head : make("div.empty", {}, make("strong", {}, "None yet"), make("p", {}, empty)));
   }
@@ -127,10 +127,10 @@ async function tryOne(item, writeProbe) {
 
 async function history(item) {
   const { data } = await api(`${here}/${item.id}/syncs?limit=20`);
-  const lines = data.map((sync) => make("tr", {},
-    make("td", {}, word(sync.status)), make("td.dim", {}, when(sync.createdAt)), make("td.dim", {}, sync.cause.toLowerCase()),
-    make("td.num", {}, whole(sync.receipt.uploaded)), make("td.num", {}, whole(sync.receipt.unchanged)), make("td.num", {}, whole(sync.receipt.rejected + sync.receipt.failed)), make("td.num", {}, size(sync.bytes)),
-    make("td", {}, button("Manifest", "", "Show the manifest", () => manifest(item, sync)),
+  const lines = data.map((sync) => make("tr", { role: "row" },
+    make("td", CELL, word(sync.status)), make("td.dim", CELL, when(sync.createdAt)), make("td.dim", CELL, sync.cause.toLowerCase()),
+    make("td.num", CELL, whole(sync.receipt.uploaded)), make("td.num", CELL, whole(sync.receipt.unchanged)), make("td.num", CELL, whole(sync.receipt.rejected + sync.receipt.failed)), make("td.num", CELL, size(sync.bytes)),
+    make("td.acts", CELL, button("Manifest", "", "Show the manifest", () => manifest(item, sync)),
       sync.status === "HELD" ? button("Approve", ".btn--primary", "Approve", () => decide(item, sync, "approve")) : null,
       sync.status === "HELD" ? button("Reject", "", "Reject", () => decide(item, sync, "reject")) : null,
       sync.status === "DEAD" ? button("Send again", "", "Send again", () => decide(item, sync, "replay")) : null,
@@ -147,7 +147,7 @@ async function decide(item, sync, decision) {
 
 async function manifest(item, sync) {
   const found = await api(`${here}/${item.id}/syncs/${sync.id}`);
-  const files = found.manifest_json.slice(0, SHOWN_LINES).map((file) => make("tr", {}, make("td.name.clip", {}, file.key), make("td", {}, file.status), make("td.num", {}, size(file.size)), make("td.num", {}, file.rows === null ? "–" : whole(file.rows)), make("td.num", {}, file.rejected === null ? "–" : whole(file.rejected)), make("td", {}, file.error ?? "")));
+  const files = found.manifest_json.slice(0, SHOWN_LINES).map((file) => make("tr", { role: "row" }, make("td.name.clip", { ...CELL, title: file.key }, file.key), make("td", CELL, file.status), make("td.num", CELL, size(file.size)), make("td.num", CELL, file.rows === null ? "–" : whole(file.rows)), make("td.num", CELL, file.rejected === null ? "–" : whole(file.rejected)), make("td", CELL, file.error ? make("p.field-error", {}, file.error) : null)));
   const more = found.manifest_json.length - files.length;
   detail(`Manifest of ${item.name}, ${new Date(sync.createdAt).toLocaleString()}`,
     table(["Object", "Fate", "Size", "Rows", "Rejected", "Note"], files, "Manifest"), more > 0 ? make("p.card-body.note", {}, `${whole(more)} more are in the API's answer.`) : "",

@@ -66,7 +66,7 @@ async function upload(event) {
     if (made.upload_token) keepToken(made.id, made.upload_token);
     location.assign(`/batch/${made.id}`);
   } catch (error) {
-    const more = error instanceof Refused ? (error.problem.errors ?? []) : [];
+    const more = (error instanceof Refused ? (error.problem.errors ?? []) : []).filter((item) => !error.message.includes(item.message.replace(/\.$/, "")));
     problem.replaceChildren(banner("bad", error.message, ...more.slice(0, 5).map((item) => make("p", {}, item.message))));
     button.disabled = false;
   }

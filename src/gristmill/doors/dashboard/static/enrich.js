@@ -76,6 +76,25 @@ export function banner(tone, title, ...rest) {
   return make(`div.banner.banner--${tone}`, tone === "bad" ? { role: "alert" } : {}, text);
 }
 
+/**
+ * Whether a person really wants it. @param {string} title @param {string} text @param {string} verb on the button
+ * @returns {Promise<boolean>}
+ */
+export function ask(title, text, verb) {
+  return new Promise((answer) => {
+    const say = (yes) => () => {
+      answer(yes);
+      box.remove();
+    };
+    const keep = make("button.btn", { type: "button", click: say(false) }, "Keep it");
+    const buttons = make("div.actions", {}, keep, make("button.btn.btn--bad", { type: "button", click: say(true) }, verb));
+    const box = make("dialog.ask", { "aria-labelledby": "ask-title", close: say(false) }, make("h2", { id: "ask-title" }, title), make("p", {}, text), buttons);
+    document.body.append(box);
+    box.showModal();
+    keep.focus();
+  });
+}
+
 const WORDS = {
   uploaded: ["Uploaded", "mute"],
   queued: ["Queued", "mute"],
