@@ -72,7 +72,7 @@ def test_arrays_that_are_not_read_are_told() -> None:
     data = {"meta": {"tags": [1, 2]}, "data": {"rows": [{"a": 1}, {"a": 2}], "notes": [{"n": "x"}]}, "none": []}
     table = read_table(json.dumps(data).encode())
     assert list(table.rows()) == [{"a": "1"}, {"a": "2"}]
-    assert table.receipt.warnings == ("The longest array of objects, `data.rows`, is read; `data.notes` (1) is not.",)
+    assert table.receipt.warnings == ("The longest array of rows, `data.rows`, is read; `data.notes` (1) is not.",)
 
 
 def test_two_objects_one_behind_the_other_are_told() -> None:
@@ -175,3 +175,56 @@ def test_long_elements_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_rows, "LINE_BYTES_MAX", 1000)
     with pytest.raises(TooLargeToRead):
         read(b'{"a": 1}\n{"a": "' + b"x" * 5000 + b'"}\n')
+
+
+def test_of_a_large_file_the_longest_array_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"errors": [{"e": "]"}], "rows": [{"a": 1, "of": [{"b": 1}] * 9}, {"a": 2}], "notes": [{"n": 1}, {"n": 2}]}
+    raw = json.dumps(data, indent=1).encode()
+    whole = read(raw)
+    assert [row["a"] for row in whole] == ["1", "2"]
+    monkeypatch.setattr(json_rows, "WHOLE_BYTES_MAX", 10)
+    monkeypatch.setattr(source, "CHUNK_BYTES", 7)
+    assert read(raw) == whole
+    assert list(read_table(raw[: raw.index(b'"notes"')]).rows()) == whole
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'[["id", "name"], [1, "Elm"], [2, "Oak"]]',
+        b'["id", "name"]\n[1, "Elm"]\n[2, "Oak"]\n',
+        b'{"range": "A1:B3", "values": [["id", "name"], [1, "Elm"], [2, "Oak"]]}',
+        b'{"columns": ["id", "name"], "index": [0, 1], "data": [[1, "Elm"], [2, "Oak"]]}',
+        b'{"meta": {"columns": [{"name": "id"}, {"name": "name"}]}, "data": [[1, "Elm"], [2, "Oak"], [3, "Fir"]]}',
+    ],
+)
+def test_rows_that_are_arrays_have_a_header(data: bytes) -> None:
+    table = read_table(data)
+    assert list(table.rows())[:2] == [{"id": "1", "name": "Elm"}, {"id": "2", "name": "Oak"}]
+    assert table.receipt.lines == table.receipt.header + table.receipt.rows
+    first = next(table.groups())
+    assert first.values
+    assert first.values[0] == {"id": 1, "name": "Elm"}
+    assert first.lines[0] == 1 + table.receipt.header
+
+
+def test_arrays_without_names_have_no_header() -> None:
+    assert read(b"[[1, 2], [3, 4]]") == [{"0": "1", "1": "2"}, {"0": "3", "1": "4"}]
+    table = read_table(b'[["id", "n"], [1, 2]]', dialect={"header": False})
+    assert len(list(table.records())) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a": 1},\n{"a": 2}\n',
+        b'{"a": 1},\n{"a": 2},\n',
+        b'{"a": 1}\n\n{"a": 2}\n\n',
+        b'\x1e{"a": 1}\n\x1e{"a": 2}\n',
+        b'{\n "a": 1\n}\n{\n "a": 2\n}\n',
+        b'{"a": 1}\n{"a":\n{"a": 2}\n',
+        b'{"a":\n{"a": 1}\n{"a": 2}\n',
+    ],
+)
+def test_values_one_behind_the_other(data: bytes) -> None:
+    assert read(data) == [{"a": "1"}, {"a": "2"}]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -36,16 +37,48 @@ class Piece(NamedTuple):
             start = end + 1
 
 
-def cut_array(chunks: Iterator[bytes]) -> Iterator[Piece]:
-    """The elements of the first array of objects in a JSON text, or of the array that it is.
+def cut_array(chunks: Iterator[bytes], place: int = 0) -> Iterator[Piece]:
+    """The elements of an array of objects in a JSON text, or of the array that it is.
 
-    Nothing where there is no such array. What an object has before or behind its array is not looked at; what stands
-    behind an array that is the text itself is a fault. Raises TooLargeToRead for an element beyond its limit.
+    `place` counts the arrays of objects from 0; nothing where there is no such array. What an object has before or
+    behind its array is not looked at; what stands behind an array that is the text itself is a fault. Raises
+    TooLargeToRead for an element beyond its limit.
     """
     found = _find_array(chunks)
+    for _ in range(place):
+        rest = None if found is None else _count(found[0], chunks)[1]
+        found = None if rest is None else _find_array(chain([rest], chunks))
     if found is None:
         return
     buffer, is_wrapped = found
+    rest = yield from _elements(buffer, chunks)
+    if rest is not None and not is_wrapped:
+        yield from _behind(rest, chunks)
+
+
+def longest_array(chunks: Iterator[bytes]) -> int:
+    """The `place` of the array of objects that has the most elements; of equals the first."""
+    counts: list[int] = []
+    found = _find_array(chunks)
+    while found is not None and found[1]:
+        count, rest = _count(found[0], chunks)
+        counts.append(count)
+        found = None if rest is None else _find_array(chain([rest], chunks))
+    return max(range(len(counts)), key=counts.__getitem__, default=0)
+
+
+def _count(buffer: bytes, chunks: Iterator[bytes]) -> tuple[int, bytes | None]:
+    """(elements of the array whose inside starts with `buffer`, what follows it)."""
+    elements, count = _elements(buffer, chunks), 0
+    while True:
+        try:
+            count += len(next(elements).ends)
+        except StopIteration as end:
+            return count, end.value
+
+
+def _elements(buffer: bytes, chunks: Iterator[bytes]) -> Generator[Piece, None, bytes | None]:
+    """The elements of the array whose inside starts with `buffer`; returns what follows it, None at the file's end."""
     enough = 0
     while True:
         if len(buffer) >= enough:
@@ -53,8 +86,7 @@ def cut_array(chunks: Iterator[bytes]) -> Iterator[Piece]:
             if piece.ends:
                 yield piece
             if is_over:
-                yield from () if is_wrapped else _behind(rest, chunks)
-                return
+                return rest
             # A long element is looked at again only when twice as much is there: linear, not quadratic.
             enough = 0 if piece.ends else 2 * len(rest)
             buffer = rest
@@ -64,20 +96,16 @@ def cut_array(chunks: Iterator[bytes]) -> Iterator[Piece]:
         if chunk is None:
             break
         buffer += chunk
-    yield from _last(buffer, is_wrapped=is_wrapped)
-
-
-def _last(buffer: bytes, *, is_wrapped: bool) -> Iterator[Piece]:
-    """What is left where the file ends."""
     piece, rest, is_over = _cut(buffer)
     if piece.ends:
         yield piece
     if is_over:
-        yield from () if is_wrapped else _behind(rest, iter(()))
-    elif rest.strip():
+        return rest
+    if rest.strip():
         yield Piece(rest, [len(rest)], "The file ends in the middle of this element.")
     else:
         yield Piece(b"", [], "The file ends before its array of rows does.")
+    return None
 
 
 def _behind(buffer: bytes, chunks: Iterator[bytes]) -> Iterator[Piece]:

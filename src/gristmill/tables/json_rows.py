@@ -1,20 +1,21 @@
 """JSON and JSON Lines as rows: one object is one row, nested values become dotted columns.
 
-The columns are the union of all keys, so asking for them reads the file once to its end. JSON up to
-WHOLE_BYTES_MAX is parsed at once and the longest array of objects in it is the table; beyond that, or when
-it is damaged, elements are cut out of the first array of objects, and what can't be parsed is a reject. The
-line of a JSON row is the number of its element; for JSON Lines it is the line. Of a key that an object has
+The columns are the union of all keys, so asking for them reads the file once to its end. The longest array of objects
+is the table. JSON up to WHOLE_BYTES_MAX is parsed at once; beyond that, or when it is damaged, elements are cut out of
+that array, and what can't be parsed is a reject. Rows may be arrays, too: the first is the header where it reads like
+one. The line of a JSON row is the number of its element; for JSON Lines it is the line. Of a key that an object has
 twice, the last value counts.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import orjson
 
@@ -22,6 +23,7 @@ from gristmill.base import jsons
 from gristmill.base.errors import Error
 from gristmill.tables.flatten import COLUMNS_MAX, cell, flatten, order_columns
 from gristmill.tables.infer import SAMPLE_ROWS, infer
+from gristmill.tables.layout import detect_layout
 from gristmill.tables.model import (
     REJECT_BYTES_MAX,
     Column,
@@ -45,8 +47,14 @@ NOTE_CHARS_MAX = 500
 SEARCH_DEPTH_MAX = 8
 """How deep an array of rows may lie inside of objects."""
 
+HEADER_ROWS = 200
+"""Rows that the first one is compared with."""
+
 VALUE = "value"
 """The column of elements that are no objects."""
+_BETWEEN_VALUES = re.compile(r"[\s,\x1e]*")
+_AROUND_LINES = b" \t\r\n,\x1e"
+"""No part of a value: also the comma behind a line, and the sign that JSON text sequences put before one."""
 _LONG_NUMBER = re.compile(rb"\d{19}")
 
 
@@ -65,7 +73,12 @@ class JsonReader:
         self._source = source
         self.dialect = dialect
         self._note = ""
+        self._names: list[str] | None = None
         self._values = None if dialect.format == "jsonl" else self._load_whole()
+        self._has_header = False
+        if dialect.header and self._names is None:
+            self._names = self._named_by_first()
+            self._has_header = self._names is not None
 
     @property
     def header(self) -> list[str] | None:
@@ -121,10 +134,35 @@ class JsonReader:
             if group.rows:
                 yield group
 
+    def _named_by_first(self) -> list[str] | None:
+        """The names of columns when rows are arrays and the first of them has names."""
+        runs = self._elements(Log())
+        values = next(runs, Run((), [])).values[:HEADER_ROWS]
+        runs.close()
+        if len(values) < 2 or not all(isinstance(value, list) for value in values):  # noqa: PLR2004 (with a row)
+            return None
+        rows = [[cell(item) for item in value] for value in values]
+        names = rows[0]
+        are_names = all(map(str.strip, names)) and len(set(names)) == len(names)
+        are_texts = all(isinstance(item, str) for item in values[0])
+        return names if are_names and are_texts and detect_layout(rows, 0).header else None
+
     def _runs(self, log: Log) -> Iterator[Run]:
         """The elements in order, GROUP_ROWS at most in a run; what can't be parsed is a reject."""
         if self._note:
             log.note(self._note)
+        names = self._names
+        if names is None:
+            yield from self._elements(log)
+            return
+        due = self._has_header
+        for run in self._elements(log):
+            skipped = int(due and bool(run.values))
+            due = due and not skipped
+            log.header += skipped
+            yield Run(run.numbers[skipped:], [_named(value, names) for value in run.values[skipped:]])
+
+    def _elements(self, log: Log) -> Generator[Run]:
         if self.dialect.format == "jsonl":
             yield from self._lines(log)
         elif self._values is not None:
@@ -132,12 +170,19 @@ class JsonReader:
                 values = self._values[start : start + GROUP_ROWS]
                 yield Run(range(start + 1, start + 1 + len(values)), values)
         else:
-            yield from _array_runs(self._chunks(), log)
+            yield from _array_runs(self._chunks(), self._place, log)
+
+    @cached_property
+    def _place(self) -> int:
+        """Which array of objects is the longest, counted from 0: one more pass over the file."""
+        from gristmill.tables.json_cut import longest_array  # noqa: PLC0415 - loads numpy
+
+        return longest_array(self._chunks())
 
     def _lines(self, log: Log) -> Iterator[Run]:
         numbered = enumerate(_split_lines(self._chunks()), start=1)
         while group := list(islice(numbered, GROUP_ROWS)):
-            filled = [(number, raw) for number, line in group if (raw := line.strip())]
+            filled = [(number, raw) for number, line in group if (raw := line.strip(_AROUND_LINES))]
             log.blank += len(group) - len(filled)
             log.physical_lines += len(group)
             if filled:
@@ -164,8 +209,10 @@ class JsonReader:
         try:
             value = parse(bytes(data))
         except Unreadable as error:
-            self._note = f"The file is not sound as a whole; the first array of objects is read. {error.message}"
-            return None
+            values = _values_in_a_row(bytes(data))
+            if values is None:
+                self._note = f"The file is not sound as a whole; its longest array of objects is read. {error.message}"
+            return values
         if isinstance(value, list):
             return cast("list[Any]", value)
         if not isinstance(value, dict):
@@ -174,9 +221,11 @@ class JsonReader:
         if not arrays:
             return [value]
         best = max(arrays, key=lambda name: len(arrays[name]))
+        if isinstance(arrays[best][0], list):
+            self._names = _names_beside(value, len(arrays[best][0])) if self.dialect.header else None
         others = ", ".join(f"`{name}` ({len(array)})" for name, array in arrays.items() if name != best)
         if others:
-            self._note = f"The longest array of objects, `{best}`, is read; {others} is not."[:NOTE_CHARS_MAX]
+            self._note = f"The longest array of rows, `{best}`, is read; {others} is not."[:NOTE_CHARS_MAX]
         return arrays[best]
 
 
@@ -186,6 +235,61 @@ def parse(data: bytes) -> Any:
         return jsons.loads(data)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"Not valid JSON: {error}.") from error
+
+
+def _values_in_a_row(data: bytes) -> list[Any] | None:
+    """Objects that follow one another over several lines each, as `jq` writes them; None for anything else."""
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    decoder, values, at = json.JSONDecoder(parse_constant=_refuse), list[Any](), 0
+    while True:
+        gap = _BETWEEN_VALUES.match(text, at)
+        at = gap.end() if gap else at
+        if at == len(text):
+            return values if len(values) > 1 else None
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return None
+        # What has nothing but arrays and objects holds rows and is none.
+        if not isinstance(value, dict) or _are_no_scalars(cast("dict[str, Any]", value)):
+            return None
+        values.append(value)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _are_no_scalars(value: dict[str, Any]) -> bool:
+    return all(isinstance(item, (dict, list)) for item in value.values())
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """An array as an object; what lies beyond the names is called by its place."""
+    if not isinstance(value, list):
+        return value
+    row = cast("list[Any]", value)
+    keys = [*names, *map(str, range(len(names), len(row)))]
+    return dict(zip(keys, row, strict=False))
+
+
+def _names_beside(value: dict[str, Any], width: int) -> list[str] | None:
+    """Names of so many columns that an object has beside its array of rows: texts, or objects with a name each."""
+    level: list[dict[str, Any]] = [value]
+    for _ in range(SEARCH_DEPTH_MAX):
+        for node in level:
+            for item in node.values():
+                if isinstance(item, list) and len(cast("list[Any]", item)) == width:
+                    names = [_name(column) for column in cast("list[Any]", item)]
+                    if all(names) and len(set(names)) == width:
+                        return names
+        level = [cast("dict[str, Any]", item) for node in level for item in node.values() if isinstance(item, dict)]
+    return None
+
+
+def _name(column: Any) -> str:
+    name = cast("dict[str, Any]", column).get("name") if isinstance(column, dict) else column
+    return name.strip() if isinstance(name, str) else ""
 
 
 def _flat_rows(run: Run, log: Log) -> Iterator[tuple[int, Any, dict[str, Any]]]:
@@ -205,12 +309,12 @@ def _are_scalars(values: list[Any]) -> bool:
     return not {dict, list} & set(map(type, values))
 
 
-def _array_runs(chunks: Iterator[bytes], log: Log) -> Iterator[Run]:
+def _array_runs(chunks: Iterator[bytes], place: int, log: Log) -> Iterator[Run]:
     """The elements of a long or damaged file."""
     from gristmill.tables.json_cut import cut_array  # noqa: PLC0415 - loads numpy
 
     number, found = 0, False
-    for piece in cut_array(chunks):
+    for piece in cut_array(chunks, place):
         found = True
         numbers = range(number + 1, number + 1 + len(piece.ends))
         number += len(piece.ends)
@@ -268,7 +372,7 @@ def _scalar(item: Any) -> Any:
 
 
 def _arrays(value: dict[str, Any]) -> dict[str, list[Any]]:
-    """Arrays of objects inside of objects, by dotted name, the outer ones first."""
+    """Arrays of objects, or of rows that are arrays, inside of objects: by dotted name, the outer ones first."""
     found: dict[str, list[Any]] = {}
     level: list[tuple[str, dict[str, Any]]] = [("", value)]
     for _ in range(SEARCH_DEPTH_MAX):
@@ -277,12 +381,20 @@ def _arrays(value: dict[str, Any]) -> dict[str, list[Any]]:
             for name, item in node.items():
                 if isinstance(item, list):
                     array = cast("list[Any]", item)
-                    if array and isinstance(array[0], dict):
+                    if array and (isinstance(array[0], dict) or _are_rows(array)):
                         found[f"{path}{name}"] = array
                 elif isinstance(item, dict):
                     below.append((f"{path}{name}.", cast("dict[str, Any]", item)))
         level = below
     return found
+
+
+def _are_rows(array: list[Any]) -> bool:
+    """Whether the first elements are arrays of plain values, all equally long."""
+    first = array[:HEADER_ROWS]
+    if len(first) < 2 or not all(isinstance(item, list) and item for item in first):  # noqa: PLR2004 (with a row)
+        return False
+    return len(set(map(len, first))) == 1 and all(map(_are_scalars, first))
 
 
 def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
+from gristmill.base import jsons
 from gristmill.tables import delimiters, encodings
 from gristmill.tables.archive import ZIP_MAGIC
 from gristmill.tables.delimited import decode_head, without_comments
@@ -28,6 +29,8 @@ SEPARATOR_SHARE_MAX = 0.6
 
 BINARY_FORMATS = frozenset(("xlsx", "xls", "xlsb", "ods", "parquet"))
 """Formats that are no text."""
+FIRST_LINES = 20
+"""Lines looked through for the first ones with text, which tell JSON Lines from JSON."""
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t| )"?[ \t]*\n', re.IGNORECASE)
 """A first line that tells Excel the delimiter."""
@@ -68,7 +71,8 @@ def sniff_head(head: bytes, known: Hints, *, is_whole: bool, names: Collection[s
     text = decode_head(head, guess.encoding, is_whole=is_whole)
     form = form or _detect_format(text)
     if form != "delimited":
-        return Dialect(format=form, encoding=guess.encoding, confidence={"format": 0.95, "encoding": guess.confidence})
+        confidence = {"format": 0.95, "encoding": guess.confidence}
+        return Dialect(format=form, encoding=guess.encoding, header=known.get("header", True), confidence=confidence)
     return _sniff_delimited(text, known, guess, is_whole=is_whole)
 
 
@@ -108,12 +112,30 @@ def _check_is_text(head: bytes, encoding: str) -> None:
 
 
 def _detect_format(text: str) -> Format:
-    start = text.lstrip("\ufeff").encode("utf-8", "replace")
+    start = text.lstrip("\ufeff\x1e").encode("utf-8", "replace").replace(b"\n\x1e", b"\n")
     if not _JSON_START.match(start):
         return "delimited"
-    lines = [line for line in start.split(b"\n")[:3] if line.strip()]
-    complete = [line.strip()[-1:] in (b"}", b"]") and line.strip()[:1] in (b"{", b"[") for line in lines[:2]]
-    return "jsonl" if len(lines) > 1 and all(complete) else "json"
+    lines = [line.strip() for line in start.split(b"\n", FIRST_LINES)[:FIRST_LINES] if line.strip()]
+    return "jsonl" if _are_values(lines[:3]) else "json"
+
+
+def _are_values(lines: list[bytes]) -> bool:
+    """Whether each line is a value of its own, a damaged one or a comma behind it aside."""
+    if len(lines) < 2 or any(line[:1] not in (b"{", b"[") for line in lines[:2]):  # noqa: PLR2004 (one line is JSON, too)
+        return False
+    ends = [line[-1:] in (b"}", b"]") for line in lines]
+    if all(ends[:2]) or _is_value(lines[0].removesuffix(b",")):
+        return True
+    # An array that is torn has commas behind its elements.
+    return len(lines) > 2 and all(map(_is_value, lines[1:]))  # noqa: PLR2004 (two whole ones below)
+
+
+def _is_value(line: bytes) -> bool:
+    try:
+        jsons.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _sniff_delimited(text: str, known: Hints, encoding: encodings.Guess, *, is_whole: bool) -> Dialect:
