@@ -12,6 +12,7 @@ from gristmill.tables import (
     Hints,
     TooLargeToRead,
     Unreadable,
+    UnsupportedFormat,
     pieces,
     read_table,
     records,
@@ -316,3 +317,17 @@ def test_no_bytes_crash_the_reader(data: bytes) -> None:
     receipt = table.receipt
     assert receipt.complete
     assert receipt.rejects == len(table.rejects)
+
+
+def test_marks_of_old_programs_are_no_cells() -> None:
+    assert read(b"id,name\r\n1,Elm\r\n2,Oak\r\n\x1a") == (["id", "name"], [["1", "Elm"], ["2", "Oak"]])
+    assert read(b"\xef\xbb\xbf\xef\xbb\xbfid,name\n1,Elm\n")[0] == ["id", "name"]
+    padded = read_table(b"id,name\n1,Elm\n2,Oak\n" + bytes(500))
+    assert list(padded.records()) == [["1", "Elm"], ["2", "Oak"]]
+
+
+@pytest.mark.parametrize("start", [b"<html><body>", b"\xef\xbb\xbf<?xml version='1.0'?>\n<a>", b"\n <!DOCTYPE html>\n"])
+def test_markup_is_refused(start: bytes) -> None:
+    with pytest.raises(UnsupportedFormat, match="not read here"):
+        read(start + b"<table><tr><td>1</td></tr></table>\n")
+    assert read(b"<b>,name\n1,Elm\n2,Oak\n")[0] == ["<b>", "name"]

@@ -196,3 +196,11 @@ def test_an_archive_with_64_bit_numbers() -> None:
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
     last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     assert list(read_table(data[:end] + wide + locator + last).records()) == ROWS
+
+
+def test_a_text_about_the_tables_is_not_the_table() -> None:
+    about = "These are the trees of March.\n" * 40
+    table = read_table(zipped({"README.txt": about, "data/trees.csv": "no,name\n1,Elm\n2,Oak\n"}))
+    assert table.dialect.sheet == "data/trees.csv"
+    assert [sheet.name for sheet in table.sheets] == ["data/trees.csv"]
+    assert len(list(read_table(zipped({"readme.txt": about})).records())) > 1

@@ -63,6 +63,8 @@ class DelimitedReader:
         while records and is_blank(records[0]):
             records.pop(0)
         header = records.pop(0) if self.dialect.header and records else None
+        if header:
+            header[0] = header[0].removeprefix("\ufeff")  # a second mark, by programs that put one before another
         if header and records and is_rule(records[0]):
             records.pop(0)
         body = [row for row in records[:SAMPLE_ROWS] if not is_blank(row)]

@@ -24,6 +24,8 @@ COMMENT_REASON = "A comment."
 RULE_REASON = "A line under the header."
 QUOTES_NOTE = "A record has quotes that are not closed or not doubled; they were taken as text."
 NUL_REASON = "The record has NUL characters."
+END_OF_FILE = "\x1a"
+"""How DOS ends a text."""
 _REPAIRABLE = frozenset(("utf-8", "utf-8-sig", "cp1252"))
 
 
@@ -67,6 +69,9 @@ class Fitting:
 
     def finish(self) -> RowGroup | None:
         """The rows that wait, without the footers among them."""
+        if self.tail and "".join(self.tail[-1].row) == END_OF_FILE:
+            self.tail.pop()
+            self.log.blank += 1
         footers = count_footers(self.tail, self.yielded)
         kept = self.tail[: len(self.tail) - footers]
         for item in self.tail[len(kept) :]:

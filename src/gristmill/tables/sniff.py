@@ -15,7 +15,7 @@ from gristmill.tables.delimited import decode_head, without_comments
 from gristmill.tables.formats import binary_format
 from gristmill.tables.formulas import are_guards
 from gristmill.tables.layout import detect_comment, detect_layout
-from gristmill.tables.model import Compression, Dialect, Format, Hints, Unreadable
+from gristmill.tables.model import Compression, Dialect, Format, Hints, Unreadable, UnsupportedFormat
 from gristmill.tables.records import Grammar, split_records
 from gristmill.tables.source import HEAD_BYTES, Source
 from gristmill.tables.unpack import GZIP_MAGIC, UNPACKERS, ZSTD_MAGIC
@@ -35,6 +35,7 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t| )"?[ \t]*\n', re.IGNORECASE)
 """A first line that tells Excel the delimiter."""
 _TOP_COMMENTS = re.compile(r"\A(?:[ \t]*(?:#|//)[^\n]*\n)+")
+_MARKUP = re.compile(r"[\ufeff\s]*<(?:(\?xml\s)|!doctype html|html[\s>]|table[\s>]|head>)", re.IGNORECASE)
 _JSON_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\[{"\]]|-?(?:\d|Infinity)|NaN|true|false|null))')
 
 
@@ -70,6 +71,8 @@ def sniff_head(head: bytes, known: Hints, *, is_whole: bool, names: Collection[s
         _check_is_text(head, guess.encoding)
     text = decode_head(head, guess.encoding, is_whole=is_whole)
     form = form or _detect_format(text)
+    if "format" not in known:
+        _check_no_markup(text)
     if form != "delimited":
         confidence = {"format": 0.95, "encoding": guess.confidence}
         return Dialect(format=form, encoding=guess.encoding, header=known.get("header", True), confidence=confidence)
@@ -105,10 +108,20 @@ def _check_is_text(head: bytes, encoding: str) -> None:
     counts = Counter(_CONTROLS.findall(head))
     # One control character may separate the cells, and another the records.
     separators = sum(sorted(count for char, count in counts.items() if char != b"\0")[-2:])
-    others = counts.total() - separators
+    text = head.rstrip(b"\0")
+    padding = len(head) - len(text) if text.endswith(b"\n") else 0  # of a file that was written in blocks
+    others = counts.total() - separators - padding
     crowded = others > CONTROL_SHARE_MAX * len(head) + CONTROLS_FREE or separators > SEPARATOR_SHARE_MAX * len(head)
     if crowded or head.startswith(b"\0"):
         raise Unreadable("The file is not text.")
+
+
+def _check_no_markup(text: str) -> None:
+    """Refuse web pages and XML, which many programs write when they are asked for a workbook."""
+    found = _MARKUP.match(text)
+    if found:
+        what = "an XML document" if found[1] else "a web page"
+        raise UnsupportedFormat(f"The file is {what}, which is not read here; save it as a workbook or as CSV.")
 
 
 def _detect_format(text: str) -> Format:

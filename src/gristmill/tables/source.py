@@ -27,6 +27,7 @@ TABLE_SUFFIXES = frozenset((
     ".csv", ".tsv", ".tab", ".psv", ".txt", ".json", ".geojson", ".jsonl", ".ndjson",
     ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".parquet",
 ))  # fmt: skip
+_ABOUT = frozenset(("readme", "read_me", "read me", "license", "licence", "copying", "notice", "changelog", "about"))
 _PACKED_SUFFIXES = (".gz", ".zst", ".zip")
 
 
@@ -121,7 +122,7 @@ class Source:
     def _choose(self, members: list[Member], wanted: str | int | None) -> None:
         files = [item for item in members if item.size and not _is_litter(item.name)]
         named = [item for item in files if PurePosixPath(item.name.lower()).suffix in TABLE_SUFFIXES]
-        files = named or files
+        files = [item for item in named if not _is_about(item.name)] or named or files
         self.tables = [item.name for item in files]
         names = ", ".join(self.tables[:MEMBERS_NAMED]) + (", ..." if len(files) > MEMBERS_NAMED else "")
         if not files:
@@ -166,6 +167,12 @@ class Source:
 def _is_litter(name: str) -> bool:
     """What operating systems put beside one's files."""
     return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith(".")
+
+
+def _is_about(name: str) -> bool:
+    """What people put beside their tables."""
+    path = PurePosixPath(name.lower())
+    return path.suffix == ".txt" and path.stem in _ABOUT
 
 
 def _open(path: Path) -> BinaryIO:
