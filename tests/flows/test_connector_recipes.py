@@ -80,11 +80,11 @@ def test_pull_inventory_from_s3_by_the_api(up: Up, agent: int, s3: S3Server, buc
     body["name"], body["secret"] = "stock by the API", secret
     body["config"] |= {"bucket": bucket, "endpointUrl": s3.url}
     api = up.api()
-    path = re.sub(r"agents/\d+", f"agents/{agent}", shlex.split(typed[0])[1].split("/api/v1", 1)[1])
+    path = shlex.split(typed[0])[1].removeprefix("$API").replace("$AGENT", str(agent))
     source = api.post(path, body, expect=201)["id"]
     for line in typed[1:]:
-        call = shlex.split(line)[-1].split("/api/v1", 1)[1]
-        call = re.sub(r"agents/\d+/data-sources/\d+", f"agents/{agent}/data-sources/{source}", call)
+        call = shlex.split(line)[-1].removeprefix("$API")
+        call = call.replace("$AGENT", str(agent)).replace("$CONNECTOR", str(source))
         api.post(call, expect=202 if call.endswith("/pull") else 200)
     syncs = f"/agents/{agent}/data-sources/{source}/syncs"
     wait_for(lambda: api.get(syncs)["data"][0]["status"] == "COMPLETED", "the pull")

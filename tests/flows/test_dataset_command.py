@@ -52,6 +52,7 @@ def test_from_a_file_to_answers(command: Command, tmp_path: Path) -> None:
     made = command("add", str(file), "--key", "id")
     assert "3 rows = 3 records + 0 duplicates + 0 empty + 0 failed" in made.stdout
     number = made.stderr.split("Dataset ", 1)[1].split(":", 1)[0]
+    assert f"`gristmill dataset apply {number} FILE`" in command("add", str(file), code=2).stderr
     hits = json.loads(command("search", "something to eat for breakfast", "--top", "1", "--json").stdout)
     assert [hit["record_key"] for hit in hits] == ["2"]
     assert command("query", number, "SELECT count(*) AS n FROM records WHERE id > 1").stdout == "n\n2\n"

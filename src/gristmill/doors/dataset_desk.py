@@ -92,11 +92,17 @@ def add(file: Path, *, title: str | None, template: str | None, key: str | None,
     """Make a dataset of a file and process it."""
     from gristmill.datasets.analyze import analyze_file  # noqa: PLC0415 - NumPy takes a while to load
 
+    name = (title or file.stem)[:TITLE_CHARS_MAX]
     with _place(agent) as place:
+        begun = _begun(place, name, file)
+        if begun is not None:
+            typer.echo(f"Going on with dataset {begun.id}: {begun.title}", err=True)
+            _finish(place, begun.id)
+            return
         analysis, sent = analyze_file(place.settings, _keep(place, file))
         best = analysis.templates[0].template if analysis.templates else ""
         draft = Draft(
-            (title or file.stem)[:TITLE_CHARS_MAX],
+            name,
             sent.type,
             _template_of(template) if template else best,
             TemplateOptions(),
@@ -109,6 +115,23 @@ def add(file: Path, *, title: str | None, template: str | None, key: str | None,
             made = service.create(tx, place.scope, draft, sent, queue=engine.LOCAL_QUEUE)
         typer.echo(f"Dataset {made.id}: {made.title}, key {draft.primary_key_field or 'content of each row'}", err=True)
         _finish(place, made.id)
+
+
+def _begun(place: Place, title: str, file: Path) -> Dataset | None:
+    """The dataset that an interrupted command has left. Raises `Invalid` where the title names a finished one."""
+    with place.database.tx(place.scope.organization_id) as tx:
+        known = datasets.list_datasets(tx, place.scope, page=1, per_page=LISTED_MAX).data
+    found = next((item for item in known if item.title == title), None)
+    if found is None:
+        return None
+    if found.version is None and found.ingest_status in {"pending", "processing"} and found.file_filename == file.name:
+        return found
+    message = f"names dataset {found.id} already"
+    raise Invalid(
+        f"Dataset {found.id} is called `{title}` already. `gristmill dataset apply {found.id} FILE` takes in a new"
+        " file, `--title` makes another dataset.",
+        errors=(FieldError("--title", message),),
+    )
 
 
 def show_all(*, agent: str, as_json: bool) -> None:
