@@ -42,6 +42,17 @@ POOL_OVERFLOW = 20
 POOL_WAIT_S = 10.0
 STATEMENT_TIMEOUT_MS = 120_000
 IDLE_IN_TRANSACTION_MS = 120_000
+KEEPALIVE: JsonDict = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""libpq's settings of a connection: a server that is gone without a word is noticed within half a minute.
+
+The system's own would let a worker wait two hours for its answer.
+"""
 
 
 class Unavailable(Error):
@@ -115,7 +126,9 @@ class Database:
         )
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(url, options=options, application_name=application, connect_timeout=10),
+            creator=lambda: psycopg.connect(
+                url, options=options, application_name=application, connect_timeout=10, **KEEPALIVE
+            ),
             poolclass=QueuePool,
             pool_size=pool_size,
             max_overflow=POOL_OVERFLOW,

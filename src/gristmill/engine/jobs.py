@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 from gristmill.base.config import Settings
-from gristmill.base.db import APP_ROLE, SYSTEM_ROLE, Database, Tx
+from gristmill.base.db import APP_ROLE, KEEPALIVE, SYSTEM_ROLE, Database, Tx
 from gristmill.base.ids import uuid7
 from gristmill.engine import store
 
@@ -161,8 +162,10 @@ def warm_up(url: str) -> threading.Thread:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """The same database for SQLAlchemy with psycopg 3."""
-    return "postgresql+psycopg://" + url.split("://", 1)[1]
+    """The same database for SQLAlchemy with psycopg 3; a server that is gone is noticed as by our own connections."""
+    made = make_url("postgresql+psycopg://" + url.split("://", 1)[1])
+    missing = {name: str(value) for name, value in KEEPALIVE.items() if name not in made.query}
+    return made.update_query_dict(missing).render_as_string(hide_password=False)
 
 
 _client_lock = threading.Lock()

@@ -19,7 +19,7 @@ import psycopg
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from gristmill.base.db import SYSTEM_ROLE
+from gristmill.base.db import KEEPALIVE, SYSTEM_ROLE
 from gristmill.base.log import get_log
 from gristmill.engine import store
 
@@ -82,6 +82,7 @@ class Lookout:
                     connect_timeout=10,
                     application_name="gristmill lookout",
                     options=f"-c role={SYSTEM_ROLE} -c statement_timeout={STATEMENT_MS_MAX}",
+                    **KEEPALIVE,
                 ) as connection:
                     self._look(connection, halt)
             except psycopg.Error as error:

@@ -17,9 +17,22 @@ def insert_worker(tx: Tx, worker_id: UUID, *, host: str, pid: int, queues: list[
     tx.run("INSERT INTO worker (id, host, pid, queues) VALUES (%s, %s, %s, %s)", (worker_id, host, pid, queues))
 
 
-def touch_worker(tx: Tx, worker_id: UUID) -> bool:
-    """Renew a lease; False when it is gone."""
-    return tx.run("UPDATE worker SET seen_at = now() WHERE id = %s", (worker_id,)) > 0
+def touch_worker(tx: Tx, worker_id: UUID) -> float | None:
+    """Renew a lease; answers for how many seconds it had not been, None when it is gone."""
+    row = tx.row(
+        "UPDATE worker w SET seen_at = now() FROM (SELECT id, seen_at FROM worker WHERE id = %s FOR UPDATE) before"
+        " WHERE w.id = before.id RETURNING extract(epoch FROM now() - before.seen_at)::float8 AS silent_s",
+        (worker_id,),
+    )
+    return row["silent_s"] if row else None
+
+
+def find_silence(tx: Tx, worker_id: UUID) -> float | None:
+    """For how many seconds a lease has not been renewed; None when it is gone."""
+    row = tx.row(
+        "SELECT extract(epoch FROM now() - seen_at)::float8 AS silent_s FROM worker WHERE id = %s", (worker_id,)
+    )
+    return row["silent_s"] if row else None
 
 
 def claim_silent_workers(tx: Tx, silent_s: float) -> list[UUID]:
@@ -79,14 +92,28 @@ def set_engine_version(connection: psycopg.Connection, version: str) -> None:
     )
 
 
-def has_orphans(tx: Tx, queues: Sequence[str], live: Sequence[str]) -> bool:
-    """Whether some queues have jobs under way that none of these workers runs."""
-    row = tx.one(
-        "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE status = 'PENDING' AND queue_name = ANY(%s::text[])"
-        " AND (executor_id IS NULL OR executor_id <> ALL (%s::text[]))) AS found",
-        (list(queues), list(live)),
+def list_orphans(
+    tx: Tx, queues: Sequence[str], worker_id: UUID, running: Sequence[str], *, young_s: float, limit: int
+) -> list[tuple[str, str, bool]]:
+    """Jobs of some queues that nobody runs though the engine believes so: (queue, id, whether this worker has it).
+
+    Whoever had one is gone, or it is this worker, which neither runs it nor took it less than `young_s` ago (system
+    transaction).
+    """
+    return tx.tuples(
+        "SELECT queue_name, workflow_uuid, executor_id = %(worker)s FROM dbos.workflow_status j"
+        " WHERE status = 'PENDING' AND queue_name = ANY(%(queues)s::text[]) AND (executor_id IS NULL"
+        " OR NOT EXISTS (SELECT FROM worker w WHERE w.id::text = j.executor_id)"
+        " OR (executor_id = %(worker)s AND workflow_uuid <> ALL (%(running)s::text[])"
+        "   AND coalesce(started_at_epoch_ms, 0) < (extract(epoch FROM now()) - %(young)s) * 1000)) LIMIT %(limit)s",
+        {
+            "queues": list(queues),
+            "worker": str(worker_id),
+            "running": list(running),
+            "young": young_s,
+            "limit": limit,
+        },
     )
-    return bool(row["found"])
 
 
 def signs_query(queues: Sequence[str], conditions: Sequence[LiteralString]) -> sql.Composed:

@@ -15,13 +15,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from gristmill.base.config import Settings
@@ -58,6 +60,8 @@ FORGET_JOBS_MAX = 5000
 RESIDENT_PAUSE_S = 1.0
 STUCK_JOBS_MAX = 1000
 """Most jobs of dead workers that one sweep queues again."""
+UNSTARTED_S = 30.0
+"""A job that this worker has taken begins within this time, or it was lost on the way from the database."""
 
 
 class LeaseLost(Error):
@@ -135,6 +139,12 @@ class Worker:
         self._dbos: Any = None
         self._lookout = Lookout(database.url, [*map(queue_name, queues)], only_jobs=SHARED_QUEUE not in queues)
         self._jobs = 0
+        self._running: set[str] = set()
+        """Jobs that this process runs."""
+        self._unknown: set[str] = set()
+        """Jobs that it has by the engine's word alone, by the last sweep."""
+        self._judges_from = 0.0
+        """No worker is taken for dead before that, but for those whose process is gone."""
         self._forget_due = 0.0
         self._jobs_changed = threading.Condition()
 
@@ -169,7 +179,7 @@ class Worker:
         # Its queue thread may still try to start what it has just taken; that goes back below, and is no error.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         self._dbos.destroy()
-        with contextlib.suppress(Error, SQLAlchemyError):
+        with contextlib.suppress(Error, SQLAlchemyError, psycopg.Error):
             with self._database.system() as tx:
                 _give_back(tx, self.id)
             for queue in self._queues:
@@ -207,7 +217,7 @@ class Worker:
         )
 
         def run(name: str, payload: dict[str, Any]) -> None:  # a method can't be a workflow
-            self._run_job(name, payload)
+            self._run_job(DBOS.workflow_id or "", name, payload)
 
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(run)
         DBOS.listen_queues([queue_name(queue) for queue in self._queues])
@@ -215,15 +225,17 @@ class Worker:
         spare(engine._sys_db, self._lookout)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 - no setting does it
         self._dbos = engine
 
-    def _run_job(self, name: str, payload: dict[str, Any]) -> None:
+    def _run_job(self, job_id: str, name: str, payload: dict[str, Any]) -> None:
         """The one DBOS workflow: run the job's coroutine on the worker's loop, wait for its end in this thread."""
         if self._stopping is None:
             raise RuntimeError("the worker has not started")
         context = JobContext(self.id, self._database, self._settings, self._stopping, self._lookout)
         self._count_jobs(1)
+        self._running.add(job_id)
         try:
             asyncio.run_coroutine_threadsafe(function_of(name)(context, payload), self._loop).result()
         finally:
+            self._running.discard(job_id)
             self._count_jobs(-1)
 
     async def _reside(self, function: Resident, stopping: asyncio.Event) -> None:
@@ -248,14 +260,24 @@ class Worker:
         while not self._halt.wait(self._settings.heartbeat_s):
             try:
                 with self._database.system() as tx:
-                    alive = store.touch_worker(tx, self.id)
+                    silent_s = store.touch_worker(tx, self.id)
             except Exception as error:  # noqa: BLE001 - the database may be away; the lease decides what that means
                 log.warning("heartbeat failed", error=str(error)[:200])
                 continue
-            if not alive and not self._halt.is_set():
+            self._note_silence(silent_s)
+            if silent_s is None and not self._halt.is_set():
                 log.error("lease lost: this worker was silent for too long", worker=str(self.id))
                 self._halt.set()
                 self._on_lost()
+
+    def _note_silence(self, silent_s: float | None) -> None:
+        """Whoever was silent itself judges nobody for a while.
+
+        The database was away, the machine slept, or the clock jumped, and the others are about to renew their leases.
+        """
+        much_s = max(self._settings.lease_timeout_s / 2, self._settings.heartbeat_s * 2)
+        if silent_s is not None and silent_s > much_s:
+            self._judges_from = time.monotonic() + self._settings.lease_timeout_s
 
     def _sweep(self) -> None:
         pause = min(SWEEP_S, self._settings.lease_timeout_s / 4)
@@ -270,13 +292,21 @@ class Worker:
         with self._database.system() as tx:
             if not store.try_lock(tx, SWEEP_LOCK):
                 return
-            for dead in [*reap_dead_processes(tx), *reap(tx, self._settings.lease_timeout_s)]:
-                log.warning("a worker is gone; its rows were taken back", worker=str(dead))
-            live = {str(worker_id) for worker_id in store.list_workers(tx)}
-            names = [queue_name(queue) for queue in self._queues]
-            has_orphans = store.has_orphans(tx, names, [*live])  # seldom: the engine lists them more slowly
-        if has_orphans:
-            self._recover(names, live)
+            self._note_silence(store.find_silence(tx, self.id))
+            dead = reap_dead_processes(tx)
+            if time.monotonic() >= self._judges_from:
+                dead += reap(tx, self._settings.lease_timeout_s)
+            for worker_id in dead:
+                log.warning("a worker is gone; its rows were taken back", worker=str(worker_id))
+            orphans = store.list_orphans(
+                tx,
+                [queue_name(queue) for queue in self._queues],
+                self.id,
+                list(self._running),
+                young_s=UNSTARTED_S,
+                limit=STUCK_JOBS_MAX,
+            )
+        self._recover(orphans)
         self._forget_finished()
         for duty in _duties:
             if duty.due > time.monotonic():
@@ -302,15 +332,21 @@ class Worker:
         if ended:
             self._dbos.delete_workflows([job.workflow_id for job in ended])
 
-    def _recover(self, names: list[str], live: set[str]) -> None:
-        """Queue the unfinished jobs of workers that are gone again; the engine alone would leave them pending."""
-        pending = self._dbos.list_workflows(
-            status="PENDING", queue_name=names, load_input=False, load_output=False, limit=STUCK_JOBS_MAX
-        )
-        for name in names:
-            jobs = [job.workflow_id for job in pending if job.queue_name == name and job.executor_id not in live]
-            if jobs:
-                self._dbos.resume_workflows(jobs, queue_name=name)
+    def _recover(self, orphans: Sequence[tuple[str, str, bool]]) -> None:
+        """Queue unfinished jobs that nobody runs again; the engine alone would leave them pending.
+
+        One of this worker's own may just have ended, its end not yet written down: the next sweep will tell.
+        """
+        mine = {job for _, job, is_mine in orphans if is_mine}
+        early = (mine - self._unknown) | self._running
+        self._unknown = mine
+        jobs: defaultdict[str, list[str]] = defaultdict(list)
+        for queue, job, _ in orphans:
+            if job not in early:
+                jobs[queue].append(job)
+        for queue, lost in jobs.items():
+            log.warning("jobs that nobody runs are queued again", queue=queue, jobs=len(lost))
+            self._dbos.resume_workflows(lost, queue_name=queue)
 
 
 def host_identity() -> str:
@@ -326,9 +362,7 @@ def host_identity() -> str:
 def reap_dead_processes(tx: Tx) -> list[UUID]:
     """Give back what workers held whose process on this very host is gone, without waiting for their leases."""
     dead = [row["id"] for row in store.list_workers_of_host(tx, host_identity()) if not _is_alive(row["pid"])]
-    for worker_id in dead:
-        _give_back(tx, worker_id)
-    return dead
+    return _bury(tx, dead)
 
 
 def _is_alive(pid: int) -> bool:
@@ -343,10 +377,23 @@ def _is_alive(pid: int) -> bool:
 
 def reap(tx: Tx, lease_timeout_s: float) -> list[UUID]:
     """Remove workers that have been silent too long and give back what they held; answers their ids."""
-    dead = store.claim_silent_workers(tx, lease_timeout_s)
+    return _bury(tx, store.claim_silent_workers(tx, lease_timeout_s))
+
+
+def _bury(tx: Tx, dead: Sequence[UUID]) -> list[UUID]:
+    """Give back what dead workers held, but for those where that fails: they must not keep the others from it."""
+    buried: list[UUID] = []
     for worker_id in dead:
-        _give_back(tx, worker_id)
-    return dead
+        try:
+            with tx.raw.transaction():
+                _give_back(tx, worker_id)
+        except (Error, psycopg.Error):
+            if tx.raw.closed:
+                raise
+            log.exception("what a dead worker held can't be taken back", worker=str(worker_id))
+        else:
+            buried.append(worker_id)
+    return buried
 
 
 def _give_back(tx: Tx, worker_id: UUID) -> None:
