@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sys
 import threading
 from collections import Counter
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from aiohttp import web
+
+MOODS = ("busy", "busy too", "slow", "down", "hangs", "drops", "babbles")
+MOODY_SHARE = 0.3
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Calls:
 
 
 def make_app(calls: Calls, log: TextIO | None = None) -> web.Application:  # noqa: C901 - one small handler a route
-    """Routes: /echo, /slow/MS, /empty, /status/N, /flaky/N (fails N times a row), /cost/USD, /raw, /hang."""
+    """Routes: /echo, /slow/MS, /empty, /status/N, /flaky/N (fails N times a row), /cost/USD, /raw, /moody."""
 
     async def note(request: web.Request) -> dict[str, Any]:
         key = request.headers.get("Idempotency-Key", "")
@@ -85,6 +89,10 @@ def make_app(calls: Calls, log: TextIO | None = None) -> web.Application:  # noq
         await note(request)
         return web.Response(body=request.query.get("body", "").encode(), content_type="application/json")
 
+    async def moody(request: web.Request) -> web.StreamResponse:
+        async with counted():
+            return await _in_a_mood(request, await note(request))
+
     app = web.Application(client_max_size=16 * 1024**2)
     app.router.add_route("*", "/echo", echo)
     app.router.add_route("*", "/slow/{ms}", slow)
@@ -93,7 +101,24 @@ def make_app(calls: Calls, log: TextIO | None = None) -> web.Application:  # noq
     app.router.add_route("*", "/flaky/{n}", flaky)
     app.router.add_route("*", "/cost/{usd}", cost)
     app.router.add_route("*", "/raw", raw)
+    app.router.add_route("*", "/moody", moody)
     return app
+
+
+async def _in_a_mood(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Whatever endpoints do to their callers, now and then."""
+    mood = random.choice(MOODS) if random.random() < MOODY_SHARE else "well"  # noqa: S311 - no secret
+    await asyncio.sleep({"hangs": 2.0, "slow": 0.3}.get(mood, 0.01))
+    if mood.startswith("busy"):
+        asks = [{}, {"Retry-After": "0"}, {"Retry-After": "1"}, {"Retry-After": "soon"}]
+        return web.Response(status=random.choice([429, 503]), headers=random.choice(asks))  # noqa: S311 - the same
+    if mood == "down":
+        return web.Response(status=random.choice([500, 502, 504]))  # noqa: S311 - the same
+    if mood == "drops" and request.transport is not None:
+        request.transport.abort()
+    if mood == "babbles":
+        return web.Response(text='{"echo": ')
+    return web.json_response({"echo": body})
 
 
 class AgentServer:
