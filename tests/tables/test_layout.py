@@ -56,3 +56,20 @@ def test_rules() -> None:
     assert is_rule(["-----"])
     assert not is_rule(["--", "--"])
     assert not is_rule(["", "", ""])
+
+
+def test_facts_as_wide_as_the_table_end_with_a_blank_line() -> None:
+    table = read_table(b"Report,Trees\nMade on,2024-03-31\n\nFirst name,Last name\nAnn,Elm\nBen,Oak\nCy,Fir\n")
+    assert table.header == ["First name", "Last name"]
+    assert len(list(table.records())) == 3
+
+
+@pytest.mark.parametrize(
+    "data", [b"no,name\n1,Elm\n2,Oak\n\nkind,price\nA,1.5\nB,2.5\n", b"no,name\n\n1,Elm\n\n2,Oak\n3,Fir\n"]
+)
+def test_a_table_above_a_blank_line_is_no_preamble(data: bytes) -> None:
+    assert read_table(data).header == ["no", "name"]
+
+
+def test_a_header_whose_names_end_with_colons() -> None:
+    assert read_table(b"No:,Name:\n1,Elm\n2,Oak\n3,Fir\n").header == ["No:", "Name:"]

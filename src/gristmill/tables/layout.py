@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import takewhile
 from math import sqrt
 from statistics import median
 from typing import NamedTuple
@@ -22,6 +23,8 @@ OVERTAKERS = 4
 """Lines below a sparse one that may be the real header."""
 PROSE_SCORE_MIN = 0.5
 """How sure the header below a sentence or below facts must be."""
+GAP_SCORE_MIN = 0.2
+"""The same where a blank record stands between them, or the facts have colons."""
 FACT_LINES_MAX = 20
 """Lines below a fact about the file that may be the header."""
 SPARSE_SHARE = 0.7
@@ -151,6 +154,9 @@ def _find_start(records: list[list[str]]) -> tuple[int, float]:
         below = [other for position, other in filled if position > index]
         if _is_overtaken(row, below, width) or _is_prose(row, below, width) or _is_fact(row, below, width):
             continue
+        header = _below_gap(records, index)
+        if header is not None:
+            return header, 0.8
         return index, 0.95 if count >= width * _FILL_MIN else 0.7
     return filled[0][0], 0.4
 
@@ -192,13 +198,31 @@ def _is_fact(row: list[str], below: list[list[str]], width: int) -> bool:
             continue
         are_names = len(set(names)) == len(names) and all(shape(name) in ("text", "bool") for name in names)
         # The first full line is the header or a row: below a row there is no header.
-        return are_names and _header_score(other, below[place : place + BODY_RECORDS]) >= PROSE_SCORE_MIN
+        enough = GAP_SCORE_MIN if _has_label(row) else PROSE_SCORE_MIN
+        return are_names and _header_score(other, below[place : place + BODY_RECORDS]) >= enough
     return False
 
 
+def _below_gap(records: list[list[str]], start: int) -> int | None:
+    """Index of the header below a blank record, when what is above it are a few facts: names with one value each."""
+    facts = list(takewhile(lambda row: not is_blank(row), records[start : start + FACT_LINES_MAX]))
+    index = start + len(facts)
+    while index < len(records) and is_blank(records[index]):
+        index += 1
+    below = [row for row in records[index + 1 : index + 1 + BODY_RECORDS] if not is_blank(row)]
+    if len(below) < len(facts) or index == start + len(facts) or max(map(_fill, facts)) > 2:  # noqa: PLR2004 (pairs)
+        return None
+    is_table = len(facts) > 2 and _header_score(facts[0], facts[1:]) >= PROSE_SCORE_MIN  # noqa: PLR2004 (a row is no table)
+    header = records[index]
+    are_names = all(shape(cell) in ("text", "bool", "") for cell in header) and len(set(header)) == len(header)
+    is_full = _fill(header) >= median(map(_fill, below))
+    return index if not is_table and are_names and is_full and _header_score(header, below) >= GAP_SCORE_MIN else None
+
+
 def _has_label(row: list[str]) -> bool:
-    """Whether a cell says what the next one is."""
-    return any(cell.rstrip().endswith(":") for cell in row)
+    """Whether a cell says what another one is."""
+    cells = [cell.rstrip() for cell in row if cell.strip()]
+    return len({cell.endswith(":") for cell in cells}) > 1
 
 
 def _fill(row: list[str]) -> int:
