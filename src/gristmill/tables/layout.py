@@ -198,6 +198,9 @@ def _is_fact(row: list[str], below: list[list[str]], width: int) -> bool:
             continue
         are_names = len(set(names)) == len(names) and all(shape(name) in ("text", "bool") for name in names)
         # The first full line is the header or a row: below a row there is no header.
+        between = below[: place - 1]
+        if len(between) > 1 and _header_score(row, between) >= PROSE_SCORE_MIN:  # another table
+            return False
         enough = GAP_SCORE_MIN if _has_label(row) else PROSE_SCORE_MIN
         return are_names and _header_score(other, below[place : place + BODY_RECORDS]) >= enough
     return False
