@@ -14,7 +14,7 @@ import pytest
 
 from browser.chrome import Chrome, find_chromium
 from conftest import Caller, fund, make_agent, wait_for
-from gristmill import identity
+from gristmill import events, identity
 from gristmill.base.db import Database
 from gristmill.doors.dashboard import formats, words
 from gristmill.doors.dashboard.assets import ASSETS
@@ -108,6 +108,9 @@ def test_every_page_in_both_themes_wide_and_narrow(
     batch = batch_of(owner, agent.id, word, [{"n": n, "text": word, word: n} for n in range(70)])
     wait_for(lambda: status(owner, batch) == "completed", "completion")
     rows = owner.get(f"/api/v1/batch_executions/{batch}/rows", params={"limit": 2}).json()["data"]
+    owner.post(f"/api/v1/agents/{agent.id}/channels", {"type": "APPRISE", "name": word, "secret": {"url": "ntfy://x"}})
+    with database.tx(owner.organization_id) as tx:
+        events.file_pending(tx, owner.organization_id, agent.id, "DATA_SOURCE_PULL_FAILED", message=word, facts={})
     look_at(
         chrome,
         session,
@@ -122,6 +125,8 @@ def test_every_page_in_both_themes_wide_and_narrow(
             "agent": f"/dashboard/agents/{agent.id}",
             "agent-review": f"/dashboard/agents/{agent.id}?data_source_id={source}",
             "agent-settings": f"/dashboard/agents/{agent.id}?tab=settings",
+            "agent-channels": f"/dashboard/agents/{agent.id}?tab=channels",
+            "pending": "/dashboard/pending",
             "sources": "/dashboard/sources",
             "source": f"/dashboard/sources/{source}?agent_id={agent.id}",
             "source-new": "/dashboard/sources/new",

@@ -111,6 +111,22 @@ def test_settings_are_changed_and_limits_are_taken_away(
     assert free["price_micro_usd"] == 0
 
 
+def test_rules_are_shown_with_their_defaults_and_changed(
+    owner: Caller, browser: httpx.Client, csrf: str, here: str
+) -> None:
+    agent = here.replace("/dashboard/", "/api/v1/")
+    page = browser.get(f"{here}?tab=settings").text
+    assert re.search(r"data_sources\.pause_source_after_failures</code>.*?<dd>3</dd>", page, re.DOTALL)
+    rules = '{"data_sources": {"pause_source_after_failures": 5}, "mapping_jobs": {"mapping": {"phone": "Tel."}}}'
+    assert browser.post(f"{here}/settings", data={"csrf": csrf, **SETTINGS, "rules": rules}).status_code == 303
+    assert owner.get(agent).json()["rules"]["data_sources"] == {"pause_source_after_failures": 5}
+    page = browser.get(f"{here}?tab=settings").text
+    assert re.search(r"data_sources\.pause_source_after_failures</code>.*?<dd>5</dd>", page, re.DOTALL)
+    assert "<span>phone</span> Tel." in page
+    browser.post(f"{here}/settings", data={"csrf": csrf, **SETTINGS})
+    assert owner.get(agent).json()["rules"]["data_sources"] == {"pause_source_after_failures": 5}, "none were typed"
+
+
 @pytest.mark.parametrize(
     ("field", "text", "words"),
     [
@@ -119,6 +135,8 @@ def test_settings_are_changed_and_limits_are_taken_away(
         ("price_usd", "a lot", "price_usd"),
         ("schedule_cron", "at noon", "cron"),
         ("config", '{"entry_point": "os:system"}', "os:system"),
+        ("rules", '{"data_sinks": {"retry_failed_push": 99}}', "retry_failed_push"),
+        ("rules", "none", "rules are no JSON"),
         ("name", " ", "name"),
     ],
 )

@@ -14,6 +14,7 @@ from gristmill.doors.dashboard import (
     connect_pages,
     enrich_pages,
     overview,
+    pending_pages,
     settings_pages,
     source_pages,
     webhook_pages,
@@ -24,6 +25,7 @@ router = APIRouter(include_in_schema=False)
 for part in (
     access,
     overview,
+    pending_pages,
     batch_pages,
     agent_pages,
     source_pages,

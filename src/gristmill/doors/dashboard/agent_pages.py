@@ -10,13 +10,26 @@ from fastapi.responses import RedirectResponse, Response
 from gristmill import agents
 from gristmill.base.errors import Error
 from gristmill.base.http import Id, PageNumber
-from gristmill.doors.dashboard import agent_batch, agent_connectors, agent_settings, dataset_pages, dataset_plan
+from gristmill.doors.dashboard import (
+    agent_batch,
+    agent_connectors,
+    agent_settings,
+    channel_pages,
+    dataset_pages,
+    dataset_plan,
+)
 from gristmill.doors.dashboard.agent_tabs import TABS, Tab, config_of, show_tab
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-for part in (agent_batch, agent_settings, dataset_plan, dataset_pages):  # the last ones take whatever verb is left
+for part in (
+    agent_batch,
+    agent_settings,
+    channel_pages,
+    dataset_plan,
+    dataset_pages,
+):  # the last ones take whatever verb is left
     router.routes.extend(part.router.routes)
 
 PER_PAGE = 50
@@ -24,6 +37,7 @@ TABS.update(
     batch=Tab("batch", "Batch", agent_batch.values),
     datasets=Tab("datasets", "Datasets", dataset_pages.values),
     **{"data-sources": Tab("data-sources", "Data sources", agent_connectors.values)},
+    channels=Tab("channels", "Channels", channel_pages.values),
     settings=Tab("settings", "Settings", agent_settings.values),
 )
 FIRST = "batch"

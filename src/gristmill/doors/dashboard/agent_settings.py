@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel
 
 from gristmill import agents
 from gristmill.agents import Agent
 from gristmill.agents.api import AgentPatch, agent_values
-from gristmill.base.errors import Error
+from gristmill.base.errors import Error, Invalid
 from gristmill.base.http import Id, validated
 from gristmill.base.money import usd
 from gristmill.doors.dashboard.agent_tabs import config_of, show_tab
@@ -29,9 +30,10 @@ FormConfig = Annotated[str, Form(max_length=CONFIG_CHARS_MAX)]
 
 
 def values(visit: Visit, agent: Agent, request: Request) -> Mapping[str, Any]:
-    """What stands in the form: the agent as it is."""
+    """What stands in the form: the agent as it is; and its rules, with their defaults and meanings."""
     del visit, request
     return {
+        "rules": list(_rules(agent)),
         "typed": {
             "name": agent.name,
             "price_usd": agent.price_usd.removesuffix("0000"),
@@ -42,8 +44,21 @@ def values(visit: Visit, agent: Agent, request: Request) -> Mapping[str, Any]:
             "max_attempts": str(agent.retry.max_attempts),
             "schedule_cron": agent.schedule_cron or "",
             "config": json.dumps(agent.config, indent=2, ensure_ascii=False),
-        }
+            "rules": json.dumps(agent.rules, indent=2, ensure_ascii=False),
+        },
     }
+
+
+def _rules(agent: Agent) -> Iterator[tuple[str, Any, str]]:
+    """Name, value and meaning of each rule; none where what is saved can't be read."""
+    try:
+        found = agents.read_rules(agent.rules)
+    except Invalid:
+        return
+    for group in type(found).model_fields:
+        rules: BaseModel = getattr(found, group)
+        for name, field in type(rules).model_fields.items():
+            yield f"{group}.{name}", getattr(rules, name), field.description or ""
 
 
 def _blank(value: int | None, text: Callable[[int], str]) -> str:
@@ -64,6 +79,7 @@ def change_settings(
     max_attempts: FormText = "",
     schedule_cron: FormText = "",
     config: FormConfig = "",
+    rules: FormConfig = "",
 ) -> Response:
     """Change the agent; what is refused is told beside what was typed. Batches under way keep what they began with."""
     typed = {
@@ -76,6 +92,7 @@ def change_settings(
         "max_attempts": max_attempts,
         "schedule_cron": schedule_cron,
         "config": config,
+        "rules": rules,
     }
     try:
         with open_visit(request, csrf) as visit:
@@ -91,7 +108,10 @@ def change_settings(
 
 
 def _changes(typed: Mapping[str, str]) -> dict[str, Any]:
-    """The form as the API's body has it; an empty field is no limit, where there may be none. Raises `Invalid`."""
+    """The form as the API's body has it; an empty field is no limit, where there may be none. Raises `Invalid`.
+
+    Rules stay as they are where none were typed.
+    """
     plain = {name: text.strip() for name, text in typed.items()}
     body = {
         "name": plain["name"],
@@ -104,4 +124,6 @@ def _changes(typed: Mapping[str, str]) -> dict[str, Any]:
         "schedule_cron": plain["schedule_cron"] or None,
         "config": config_of(plain["config"]),
     }
+    if plain["rules"]:
+        body["rules"] = config_of(plain["rules"], "rules")
     return agent_values(validated(AgentPatch, body))

@@ -59,12 +59,12 @@ def show_tab(
     )
 
 
-def config_of(text: str) -> dict[str, Any]:
-    """A form's JSON. Raises `Invalid`."""
+def config_of(text: str, name: str = "config") -> dict[str, Any]:
+    """A form's JSON, called `name` where it is none. Raises `Invalid`."""
     try:
         found = jsons.loads(text.encode()) if text.strip() else {}
     except ValueError as error:
-        raise Invalid(f"The config is no JSON: {error}.") from None
+        raise Invalid(f"The {name} {'are' if name == 'rules' else 'is'} no JSON: {error}.") from None
     if not isinstance(found, dict):
-        raise Invalid("The config must be a JSON object.")
+        raise Invalid(f"The {name} must be a JSON object.")
     return found

@@ -11,6 +11,7 @@ from gristmill import agents, batches
 from gristmill.base.http import CursorText
 from gristmill.batches.model import Status
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
+from gristmill.doors.dashboard.pending_pages import open_items
 from gristmill.doors.dashboard.render import html
 from gristmill.doors.dashboard.words import BATCH_WORDS
 
@@ -18,6 +19,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 UNDER_WAY: tuple[Status, ...] = ("running", "queued", "paused")
 SHOWN_MAX = 20
+WAITING_MAX = 5
 PER_PAGE = 50
 
 
@@ -30,11 +32,13 @@ def overview(request: Request) -> Response:
             visit.tx, visit.organization_id, agent_id=None, status=None, cursor=None, limit=SHOWN_MAX
         )
         some = agents.list_agents(visit.tx, visit.organization_id, only_id=None, page=1, per_page=1)
+        waiting = open_items(visit, WAITING_MAX)
         shell = visit.shell("overview", "/dashboard")
     return html(
         "overview.html",
         shell=shell,
         running=running,
+        waiting=waiting,
         recent=recent,
         agent_count=some.meta.total,
         first_agent=some.data[0] if some.data else None,
