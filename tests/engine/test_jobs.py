@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -142,9 +144,9 @@ def test_a_job_that_was_lost_on_its_way_to_the_worker_runs_after_all(
 
 
 def test_one_dead_worker_that_can_not_be_buried_keeps_no_other_from_it(
-    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cursed, other = silent_worker(fresh_database, 60), silent_worker(fresh_database, 60)
+    cursed, other = silent_worker(database, 0), silent_worker(database, 0)
 
     def hook(tx: Tx, worker_id: UUID) -> None:
         tx.run("UPDATE worker SET host = 'buried' WHERE id = %s", (worker_id,))
@@ -152,11 +154,12 @@ def test_one_dead_worker_that_can_not_be_buried_keeps_no_other_from_it(
             tx.run("SELECT 1 / 0")
 
     monkeypatch.setattr(engine_worker, "_lost_hooks", [hook])
-    with fresh_database.system() as tx:
+    with database.system() as tx:
         assert engine_worker._bury(tx, [cursed, other]) == [other]
-    with fresh_database.system() as tx:
-        assert store.list_workers(tx) == [cursed]
+    with database.system() as tx:
+        assert {cursed, other} & set(store.list_workers(tx)) == {cursed}
         assert store.list_workers_of_host(tx, "buried") == []
+        store.delete_worker(tx, cursed)
 
 
 def test_who_was_silent_itself_judges_nobody(fresh_database: Database) -> None:
@@ -178,6 +181,41 @@ def test_who_was_silent_itself_judges_nobody(fresh_database: Database) -> None:
     judge._sweep_once()
     with fresh_database.system() as tx:
         assert store.list_workers(tx) == [judge.id]
+
+
+HANGS = """
+import re, sys, time
+from gristmill import engine
+from gristmill.base.config import settings
+from gristmill.base.db import Database
+
+worker = engine.Worker(Database(sys.argv[1]), settings(), queues=(), frozen_s=2.0)
+worker.start()
+time.sleep(2.5)
+print("turns", flush=True)
+if sys.argv[2] == "blocks":
+    worker._loop.call_soon_threadsafe(time.sleep, 60)
+else:
+    worker._loop.call_soon_threadsafe(re.match, "(a+)+$", "a" * 64 + "b")
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_hangs_ends_itself(fresh_database: Database) -> None:
+    """Its lease may be renewed all the while, so nobody else can tell."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", HANGS, fresh_database.url, how],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for how in ("blocks", "keeps the interpreter")
+    ]
+    for process in started:
+        said, trace = process.communicate(timeout=40)
+        assert (process.returncode, said) == (1, "turns\n")
+        assert "Timeout" in trace
 
 
 def test_every_connection_notices_a_server_that_is_gone(database: Database) -> None:

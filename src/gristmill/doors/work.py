@@ -27,7 +27,9 @@ def run_worker(settings: Settings) -> None:
     on_stop(stop.set)
     database = Database(url, application="gristmill worker")
     vault.open_vault(database)
-    worker = engine.Worker(database, settings, queues=(engine.SHARED_QUEUE,), on_lost=_start_over)
+    worker = engine.Worker(
+        database, settings, queues=(engine.SHARED_QUEUE,), on_lost=_start_over, frozen_s=engine.FROZEN_S
+    )
     worker.start()
     keep_what_is_loaded()
     log.info("working", worker=str(worker.id))

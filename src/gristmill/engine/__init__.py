@@ -16,9 +16,10 @@ from gristmill.engine.jobs import (
     warm_up,
 )
 from gristmill.engine.lookout import watch
-from gristmill.engine.worker import Worker, always, every, live_workers, on_worker_lost, reap_dead_processes
+from gristmill.engine.worker import FROZEN_S, Worker, always, every, live_workers, on_worker_lost, reap_dead_processes
 
 __all__ = [
+    "FROZEN_S",
     "LOCAL_QUEUE",
     "SHARED_QUEUE",
     "JobContext",

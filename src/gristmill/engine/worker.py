@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import socket
@@ -62,6 +63,9 @@ STUCK_JOBS_MAX = 1000
 """Most jobs of dead workers that one sweep queues again."""
 UNSTARTED_S = 30.0
 """A job that this worker has taken begins within this time, or it was lost on the way from the database."""
+WINDINGS = 20
+FROZEN_S = 300.0
+"""A worker process whose event loop has not turned for so long hangs, and ends itself with a traceback."""
 
 
 class LeaseLost(Error):
@@ -125,13 +129,19 @@ class Worker:
         *,
         queues: tuple[str, ...],
         on_lost: Callable[[], None] | None = None,
+        frozen_s: float | None = None,
     ) -> None:
-        """`on_lost` is called once, from a thread, when the lease is gone; by default the process ends itself."""
+        """`on_lost` is called once, from a thread, when the lease is gone; by default the process ends itself.
+
+        With `frozen_s` the process ends, too, when the event loop does not turn for so long: code that blocks it, or
+        that never lets go of the interpreter, would keep all its rows and everything else of this worker for ever.
+        """
         self.id = uuid7()
         self._database = database
         self._settings = settings
         self._queues = queues
         self._on_lost = on_lost or _end_process
+        self._frozen_s = frozen_s
         self._loop = _new_loop()
         self._stopping: asyncio.Event | None = None
         self._halt = threading.Event()
@@ -154,6 +164,8 @@ class Worker:
             store.insert_worker(tx, self.id, host=host_identity(), pid=os.getpid(), queues=list(self._queues))
         self._stopping = asyncio.Event()
         self._spawn(self._run_loop, "worker-loop")
+        if self._frozen_s is not None:
+            self._loop.call_soon_threadsafe(self._wind_up, self._frozen_s)
         self._spawn(self._beat, "worker-heartbeat")
         self._spawn(lambda: self._lookout.run(self._halt), "worker-lookout")
         self._launch()
@@ -184,6 +196,8 @@ class Worker:
                 _give_back(tx, self.id)
             for queue in self._queues:
                 forget_queue(self._database.url, queue)
+        if self._frozen_s is not None:
+            faulthandler.cancel_dump_traceback_later()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._threads[0].join(timeout=5)
 
@@ -195,6 +209,11 @@ class Worker:
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+
+    def _wind_up(self, frozen_s: float) -> None:
+        """Put off the end of this process; the timer is a thread in C, which waits for nobody."""
+        faulthandler.dump_traceback_later(frozen_s, exit=True)
+        self._loop.call_later(frozen_s / WINDINGS, self._wind_up, frozen_s)
 
     def _launch(self) -> None:
         from dbos import DBOS  # noqa: PLC0415 - a second of import that only workers need
