@@ -138,6 +138,18 @@ def test_columns_that_the_user_names(quick: Shell) -> None:
     assert read(quick.folder / "out.csv")[0]["emails.0.new"] == "false"
 
 
+def test_a_file_in_which_no_lead_is_seen_is_mapped_by_hand(quick: Shell) -> None:
+    quick.write("odd.csv", "a,b\n1,20\n3,40\n")
+    command = ["enrich", "odd.csv", "-r", "registry.csv", "-o", "out.csv"]
+    code, said = quick(*command)
+    assert code == 2
+    assert "The table has: `a`, `b`. Name them: `--map company=COLUMN`" in said.stderr
+    code, said = quick(*command, "--map", "company=a")
+    done(said, code)
+    assert "company = a" in said.stderr
+    assert ended(quick.folder / "out.csv") == {"empty": 2}
+
+
 @pytest.mark.skipif(not (EXAMPLES / "libraries-known.csv").exists(), reason="the example files are not here")
 def test_the_example_of_the_docs(quick: Shell) -> None:
     leads, registry = EXAMPLES / "libraries-known.csv", EXAMPLES / "libraries-open.csv"

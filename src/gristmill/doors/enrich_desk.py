@@ -11,7 +11,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ HASH_CHUNK = 1024**2
 LOOK_S = 0.1
 TITLE_CHARS_MAX = 200
 DATASETS_MAX = 200
+HOW_TO_MAP = "Name them: `--map company=COLUMN`, or `--map street=COLUMN --map city=COLUMN`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +163,15 @@ def _open_job(place: _Place, order: EnrichOrder) -> Batch:
         with place.database.tx(place.organization_id) as tx:
             return mapping.recall(tx, place.organization_id, headers, agent_id=place.agent.id)
 
+    def choose(columns: mapping.Mapping) -> mapping.Mapping:
+        chosen = bool(order.mapping) or order.variants is not None
+        return edited(columns, order.mapping, order.variants, None) if chosen else columns
+
     with order.file.open("rb") as file:
-        prepared = enrich.prepare(place.settings, file, recall, row_limit=order.limit)
-        if order.mapping or order.variants is not None:
-            chosen = edited(prepared.columns, order.mapping, order.variants, None)
-            chosen.require_lead()
-            prepared = replace(prepared, columns=chosen)
+        try:
+            prepared = enrich.prepare(place.settings, file, recall, row_limit=order.limit, choose=choose)
+        except mapping.NothingToSearch as error:
+            raise mapping.NothingToSearch(f"{error.message} {HOW_TO_MAP}", errors=error.errors) from None
         run_key = _run_key(place, order, prepared)
         with place.database.tx(place.organization_id) as tx:
             found = batches.get_by_run_key(tx, place.organization_id, run_key)

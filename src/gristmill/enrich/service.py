@@ -102,10 +102,18 @@ class Uploaded:
     expires_at: Any = None
 
 
-def prepare(settings: Settings, file: BinaryIO, recall: Recall, *, row_limit: int | None) -> Prepared:
+def prepare(
+    settings: Settings,
+    file: BinaryIO,
+    recall: Recall,
+    *,
+    row_limit: int | None,
+    choose: Callable[[Columns], Columns] = lambda columns: columns,
+) -> Prepared:
     """Read a whole upload and find out its columns. No transaction is open, since a model may be asked.
 
-    `recall` gives what is remembered of tables with the same headers.
+    `recall` gives what is remembered of tables with the same headers, `choose` what a person changes of the columns
+    that were found, which may be none.
 
     Raises `Unreadable` for what is no table, `UploadRefused` for too many rows or none, and what the mapping raises
     when there is nothing to search by.
@@ -120,7 +128,7 @@ def prepare(settings: Settings, file: BinaryIO, recall: Recall, *, row_limit: in
     file.seek(0)
     table = tables.read_table(file, dialect=examined.dialect)
     model = mapping.model_of(settings, row_limit=row_limit)
-    columns = mapping.propose_mapping(table, cache=recall(table.fingerprint), llm=model)
+    columns = choose(mapping.propose_mapping(table, cache=recall(table.fingerprint), llm=model))
     columns.require_lead()
     file.seek(0)
     return Prepared(examined, columns)
