@@ -146,3 +146,37 @@ def test_other_locations_are_no_line_of_the_address() -> None:
 def test_mojibake_is_seen_through() -> None:
     found = mapped("Firma;StraÃŸe;PLZ;Ort\nMÃ¼ller GmbH;HauptstraÃŸe 5;10115;KÃ¶ln\n")
     assert columns(found) == {"company": (0,), "street": (1,), "zip": (2,), "city": (3,)}
+
+
+def test_who_pays_is_a_variant_and_nobody_to_talk_to() -> None:
+    people = ("Ann Weber", "Jon Baker", "Eva Klein")
+    found = propose_for_rows(
+        ["Customer Name", "Service Address", "Bill To Name", "Bill To Address", "Phone"],
+        [["Elm Works Inc", f"{n} Main St", name, f"{n} Oak Ave", f"(775) 555-010{n}"] for n, name in enumerate(people)],
+    )
+    assert found.fields["company"].columns == (0,)
+    assert found.fields["dm_name"].columns == ()
+    assert found.variants == (2, 3)
+
+
+def test_beside_a_site_the_head_office_is_a_variant() -> None:
+    names = ["company", "site_street", "site_city", "site_zip", "hq_street", "hq_city", "hq_zip"]
+    found = propose_for_rows(names, [["Elm Inc", "1 Main St", "Reno", "89501", "2 Oak Ave", "Sparks", "89431"]])
+    assert found.fields["street"].columns == (1,)
+    assert found.variants == (4, 5, 6)
+
+
+def test_visits_come_before_post() -> None:
+    found = propose_for_rows(["Naam", "Postadres", "Bezoekadres"], [["Elm B.V.", "Postbus 1", "Kerklaan 5"]])
+    assert found.fields["street"].columns == (2,)
+    assert found.variants == (1,)
+
+
+def test_lines_that_are_numbered_in_words_are_joined() -> None:
+    found = propose_for_rows(["Name", "First Line Address", "Second Line Address"], [["Elm Inc", "1 Main St", "Ste 2"]])
+    assert found.fields["street"].columns == (1, 2)
+
+
+def test_days_without_a_header_are_no_ids() -> None:
+    rows = "".join(f"2024-01-0{n},Elm Works {n} Inc,{n} Main St,Reno,NV,89501\n" for n in range(1, 7))
+    assert propose_mapping(read_table(rows.encode())).fields["contact_id"].columns == ()

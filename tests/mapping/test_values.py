@@ -99,3 +99,12 @@ def test_shares_are_shares(cells: list[str]) -> None:
 def test_a_column_that_counts_up() -> None:
     assert profile(["10001", "10002", "10003"]).sequential
     assert not profile(["10001", "20417", "94110"]).sequential
+
+
+def test_a_dutch_code_is_no_code_with_a_city() -> None:
+    assert is_zip_city("3511 Utrecht")
+    assert not is_zip_city("3511 AB")
+
+
+def test_a_phone_with_blanks_around_its_slash() -> None:
+    assert "phone_formatted" in shapes("0211 / 1234567")

@@ -134,7 +134,11 @@ def _numbered(header: Header) -> Kinds:
 CHANNELS = (
     Rule(lambda h: h.last in TAILS and len(h.words) > 1),
     Rule(lambda h: "mail" in h.texts and h.has("city", "state", "zip", "street", "line", "country")),
-    Rule(lambda h: "mail" in h.texts and h.has("address"), {"email": 0.5, "address": 0.5}),
+    Rule(
+        lambda h: "mail" in h.texts and h.has("address") and (h.everything[0].text == "e" or h.last == "mail"),
+        {"email": 1.0},
+    ),
+    Rule(lambda h: "mail" in h.texts and h.has("address"), {"address": 0.5, "email": 0.5}),
     Rule(lambda h: h.has("email"), {"email": 1.0}),
 )
 VOICE = ("phone", "mobile", "tollfree")

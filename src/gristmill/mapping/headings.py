@@ -45,6 +45,10 @@ OWN: Mapping[str, frozenset[str]] = {
 """Kind -> meanings that are part of the kind; the other words of a header say whose it is."""
 
 
+LINES: Mapping[str, int] = {"firstline": 1, "secondline": 2, "thirdline": 3}
+"""Lines of an address that are numbered in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heading:
     """One header, read."""
@@ -85,6 +89,8 @@ def read_header(text: str) -> Heading:
     for index, word in enumerate(header.words):
         if word.is_number and index > end and (end >= 0 or index + 1 == len(header.words)):
             ordinal = ordinal or int(word.text[:ORDINAL_DIGITS_MAX])
+        elif word.text in LINES:
+            ordinal = ordinal or LINES[word.text]
         elif index not in inside and word.text != "value":
             scope.append(word)
     classes = frozenset(meaning for word in scope for meaning in word.meanings)

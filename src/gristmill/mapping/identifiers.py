@@ -47,7 +47,8 @@ def _base(sheet: Sheet, facts: Facts, kind: str) -> float:
         return facts.score(kind) + late + (KINDS[kind] if kind in facts.said else 0.0)
     # Values alone: the first column is an id more often than any other, and only when its values are all different.
     coded = max(facts.profile["code"], facts.profile["uuid"]) - facts.profile["coordinate"]
-    coded = coded if sheet.has_header else max(coded, facts.profile["integer"])
+    if not sheet.has_header:
+        coded = max(coded - facts.profile["date"], facts.profile["integer"])
     certain = facts.profile.unique > UNIQUE and coded > UNIQUE - 0.05
     if kind != "id" or not certain or (facts.index > 0 and not facts.profile["uuid"]):
         return -1.0

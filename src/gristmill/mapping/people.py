@@ -33,6 +33,8 @@ REPETITION = -0.8
 ENOUGH = 8
 """Values from which on repetition and emptiness say something."""
 SPARSE = 0.1
+PAYING = frozenset({"billing", "shipping", "mailing"})
+"""Scopes of names that stand on an envelope: a variant, and nobody to talk to."""
 PAIRED = 0.5
 """First and last name are preferred to one column with both."""
 BESIDE = 2
@@ -59,7 +61,11 @@ def in_context(sheet: Sheet) -> Sheet:
         changes |= {facts.index: {"person": 0.9, "name": 0.3} for facts in generic if _are_people(facts)}
         named = sheet.of("company", "trade", "name")
         if any(facts.profile["company"] > facts.profile["person"] for facts in named):
-            mixed = (facts for facts in named if facts.profile["person"] >= HALF and facts.index not in changes)
+            mixed = (
+                facts
+                for facts in named
+                if facts.profile["person"] >= HALF and facts.index not in changes and facts.scope.category not in PAYING
+            )
             changes |= {facts.index: {"person": 0.8, "company": 0.5} for facts in mixed}
     if firsts or lasts or sheet.of("person") or any("person" in kinds for kinds in changes.values()):
         designations = [facts for facts in sheet.of("name") if facts.heading.words[0].text == "designation"]

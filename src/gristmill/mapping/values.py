@@ -35,7 +35,7 @@ _PHONE = re.compile(
     r"(?:\s*(?:x|ext\.?|#|extension|durchwahl)\s*\d{1,6})?",
     re.IGNORECASE,
 )
-_PHONE_MARKS = re.compile(r"^\+|^00\d|\)|\d[-. /]\d+[-. /]\d{2,}|^0\d+[-/ ]\d{3,}")
+_PHONE_MARKS = re.compile(r"^\+|^00\d|\)|\d[-. /]\d+[-. /]\d{2,}|^0\d+ ?[-/ ] ?\d{3,}")
 _NORTH_AMERICAN = re.compile(r"1?[2-9]\d{2}[2-9]\d{6}")
 _ZIP_PARTS = (
     r"[A-Z]\d[A-Z] ?\d[A-Z]\d",  # Canada
@@ -279,12 +279,12 @@ def is_city_state_zip(value: str) -> bool:
 
 
 def is_zip_city(value: str) -> bool:
-    """`4058 Basel`, `75008 Paris`: a postal code and a place, without the word for a street."""
+    """`4058 Basel`, `75008 Paris`: a postal code and a place, without the word for a street; `3511 AB` is a code."""
     tokens = fold(value).replace("-", " ").split()
     worded = any(
         token.strip(".,") in value_words("streetword") or token.endswith(_street_tails()) for token in tokens[1:]
     )
-    return bool(_ZIP_CITY.fullmatch(value)) and not worded
+    return bool(_ZIP_CITY.fullmatch(value)) and not worded and not _ZIP_LETTERS.fullmatch(value)
 
 
 def is_place_name(value: str) -> bool:

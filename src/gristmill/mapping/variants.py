@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from gristmill.mapping.header_rules import ID_WORDS
+from gristmill.mapping.people import PAYING
 from gristmill.mapping.sheet import Facts, Sheet
 
 NAMES = frozenset({"trade", "legal", "alias", "parent", "branch", "displayname"})
@@ -18,6 +19,8 @@ APART = frozenset(
     {"billing", "shipping", "mailing", "home", "other", "owner", "chief", "person", "legal", "parent", "requester"}
 )
 """Scopes whose address is another one than the lead's."""
+SITES, OFFICES = frozenset({"entity", "physical"}), frozenset({"main"})
+"""Beside the address of a site, that of the head office is another one."""
 OWN_IDS = frozenset({"", "entity", "work", "unknown"})
 """Scopes whose ids are of the lead itself."""
 POINTS_MIN = 1.8
@@ -29,10 +32,14 @@ SERIES = 4
 def variants(sheet: Sheet, used: Collection[int]) -> tuple[int, ...]:
     """Columns that become variants, in their order."""
     series = Counter(_words(facts) for facts in sheet.columns)
+    chosen = {facts.scope.category for facts in sheet.columns if facts.index in used and facts.kind in PLACES}
+    apart = APART | (OFFICES if chosen & SITES else frozenset[str]())
     return tuple(
         facts.index
         for facts in sheet.columns
-        if facts.index not in used and _helps(facts) and (facts.kind == "phone" or series[_words(facts)] < SERIES)
+        if facts.index not in used
+        and _helps(facts, apart)
+        and (facts.kind == "phone" or series[_words(facts)] < SERIES)
     )
 
 
@@ -40,11 +47,11 @@ def _words(facts: Facts) -> str:
     return " ".join(word.text for word in facts.heading.words if not word.is_number)
 
 
-def _helps(facts: Facts) -> bool:
+def _helps(facts: Facts, apart: Collection[str]) -> bool:
     kind = facts.kind
     if not kind or facts.scope.category in {"staff", "assistant"}:
         return False
-    if kind == "phone":
+    if kind == "phone" or (kind == "name" and facts.scope.category in PAYING):
         return facts.score(kind) > 0
     if kind in NAMES | NUMBERS:
         return facts.score(kind) > POINTS_MIN
@@ -55,4 +62,4 @@ def _helps(facts: Facts) -> bool:
         own = facts.scope.category in OWN_IDS and facts.said[kind] > 0.7 and facts.values_score(kind) > -0.3  # noqa: PLR2004
         return own and bool(facts.heading.words[-1].meanings & set(ID_WORDS))
     second = any(word.is_number and word.text != "1" for word in facts.heading.scope)
-    return kind in PLACES and (facts.scope.category in APART or second)
+    return kind in PLACES and (facts.scope.category in apart or second)
