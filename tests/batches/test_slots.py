@@ -8,20 +8,23 @@ may ever run than the agent allows.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from conftest import fund, make_agent, make_organization
 from gristmill import batches
+from gristmill.base.config import settings
 from gristmill.base.db import Database
 from gristmill.base.ids import uuid7
-from gristmill.batches import Order, run_store, steps
+from gristmill.batches import Order, run_store, runner, steps
 from gristmill.batches.model import Finished
-from gristmill.engine import LOCAL_QUEUE
+from gristmill.engine import LOCAL_QUEUE, JobContext
 from gristmill.engine.store import insert_worker
 
 PRICE = 1_000
@@ -197,6 +200,37 @@ def test_a_seat_that_is_left_keeps_only_the_slots_in_use(fresh_database: Databas
     new = stage.sit(batch_id, another)
     stage.turn(new)
     assert new.slots == 3
+
+
+def test_a_seat_that_only_waits_makes_room_for_the_jobs_of_others(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With enough batches of one agent all places of a worker would be taken by seats without a slot."""
+    monkeypatch.setattr(runner, "IDLE_S_MAX", 0.2)
+    stage = Stage(fresh_database, concurrency=1)
+    first, second = stage.make_batch(1), stage.make_batch(1)
+    worker, another = stage.make_workers(2)
+    stage.turn(stage.sit(first, worker))
+    payload = {"organization_id": stage.organization, "batch_id": str(second), "epoch": 1}
+    full: list[bool] = []
+
+    async def wait_for_a_slot() -> None:
+        context = JobContext(another, fresh_database, settings(), asyncio.Event(), is_full=lambda: bool(full))
+        seat = asyncio.ensure_future(runner.run_seat(context, payload))
+        await asyncio.sleep(0.6)
+        assert not seat.done(), "nobody else wants the place"
+        full.append(True)
+        await asyncio.wait_for(seat, 10)
+
+    asyncio.run(wait_for_a_slot())
+    with fresh_database.tx(stage.organization) as tx:
+        assert [seat.batch_id for seat in run_store.list_seats(tx, stage.agent.id)] == [first]
+    assert stage.get(second).status == "queued"
+    with psycopg.connect(fresh_database.url) as connection:
+        queued = connection.execute(
+            "SELECT count(*) FROM dbos.workflow_status WHERE queue_partition_key = %s", (f"{second}-1",)
+        ).fetchone()
+    assert queued == (2,), "the first job, which nobody took, and the one that goes on"
 
 
 @pytest.mark.parametrize("seed", range(12))

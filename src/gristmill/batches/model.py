@@ -21,6 +21,8 @@ PREFETCH_S = 0.05
 """A worker claims ahead what it will start within this time, so that a slot never waits for the database."""
 LOOK_S = 0.25
 """How often an idle worker looks at its batch: the bound on how long a pause takes to be seen."""
+IDLE_S_MAX = 5.0
+"""A worker that has had nothing to do at a batch for so long leaves it when other jobs wait for its place."""
 FLUSH_S_MAX = 0.05
 """Longest time that a finished row waits to be saved together with others."""
 ROW_INSERT_CHUNK = 5_000

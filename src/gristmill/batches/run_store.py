@@ -222,13 +222,14 @@ def running_rows_of_worker(tx: Tx, batch_id: UUID, worker_id: UUID) -> list[dict
 def live_batches_without_seat(tx: Tx, queue: str, quiet_s: float, limit: int) -> list[dict[str, Any]]:
     """Live batches that no worker sits at and that nothing has happened to for a while (system transaction).
 
-    Batches of organizations are looked at evenly enough: whatever is rescued is no longer quiet.
+    In no order: were it always the same ones, those that only wait for their turn would hide one that is lost.
     """
     return tx.rows(
         "SELECT b.id, b.organization_id, b.epoch, b.revision, b.queue FROM batch b"
         " WHERE b.status IN ('queued', 'running') AND b.queue = %s"
         " AND b.updated_at < now() - make_interval(secs => %s)"
-        " AND NOT EXISTS (SELECT FROM seat s WHERE s.batch_id = b.id) LIMIT %s",
+        " AND NOT EXISTS (SELECT FROM seat s WHERE s.batch_id = b.id)"
+        " ORDER BY random() LIMIT %s",
         (queue, quiet_s, limit),
     )
 

@@ -20,10 +20,11 @@ from gristmill.base import jsons
 from gristmill.base.clock import Deadline
 from gristmill.base.db import Tx, Unavailable
 from gristmill.base.errors import Error
+from gristmill.base.ids import uuid7
 from gristmill.base.log import get_log
 from gristmill.batches import run_store, steps, store
 from gristmill.batches.calls import CallLimits, Calls
-from gristmill.batches.model import CLAIM_ROWS_MAX, FLUSH_S_MAX, LIVE, LOOK_S, PREFETCH_S, Finished
+from gristmill.batches.model import CLAIM_ROWS_MAX, FLUSH_S_MAX, IDLE_S_MAX, LIVE, LOOK_S, PREFETCH_S, Finished
 from gristmill.batches.pools import Claimed
 from gristmill.engine import LOCAL_QUEUE, SHARED_QUEUE, JobContext, enqueue, every, on_worker_lost, register
 
@@ -152,12 +153,15 @@ class Sitting:
         """Row number -> attempt of every row claimed and not yet saved."""
         self._unsure = False
         """A step's outcome is unknown: the database may hold rows for this seat that the seat does not know of."""
+        self._id = uuid7()
+        self._idle = Deadline(IDLE_S_MAX)
+        """When this seat has been of no use for long."""
 
     async def sit(self) -> None:
-        """Run rows until the batch is over, paused, or the worker drains; then give back what has not started."""
+        """Run rows until the batch is over, paused, or somebody else should; then give back what has not started."""
         live = True
         try:
-            while live and not self._context.stopping.is_set():
+            while live and not self._context.stopping.is_set() and not self._is_in_the_way():
                 live, more = await self._step()
                 if live and not more:
                     await self._rest()
@@ -167,6 +171,12 @@ class Sitting:
         await self._leave()
         if live:
             await self._persist(self._hand_over)
+
+    def _is_in_the_way(self) -> bool:
+        """Whether the worker's other jobs, for which there is no room, have waited long enough for this seat."""
+        if self._calls.held or self._calls.finished:
+            self._idle = Deadline(IDLE_S_MAX)
+        return self._idle.passed and self._context.is_full()
 
     async def _step(self) -> tuple[bool, bool]:
         """Save what has finished, claim what comes next, start it: (batch is live, more can be claimed at once)."""
@@ -258,10 +268,10 @@ class Sitting:
         )
 
     def _hand_over(self, tx: Tx) -> None:
-        """This worker drains while rows are left: let another take the seat."""
+        """Rows are left, but this worker drains, or has others to serve first: let the next one take the seat."""
         batch = run_store.claim_batch(tx, self._facts.batch_id)
         if batch and batch["status"] in LIVE and batch["epoch"] == self._facts.epoch:
-            enqueue_seat(tx, batch, key=f"handed-over-by-{self._facts.worker_id}")
+            enqueue_seat(tx, batch, key=f"handed-over-{self._id}")
 
     def _read(self, result: steps.StepResult) -> None:
         """Read the claimed rows, once the batch's lock is free again for others."""

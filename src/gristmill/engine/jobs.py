@@ -64,6 +64,8 @@ class JobContext:
     """Set when the process drains: finish what is under way, take nothing new."""
     lookout: Lookout | None = None
     """None: nothing is known of what waits."""
+    is_full: Callable[[], bool] = lambda: False
+    """Whether the process runs as many jobs as it may: one that only waits should make room, and queue itself again."""
 
     def is_due(self, sign: str, looked_at: float) -> bool:
         """Whether to look for work of a kind (see `watch`) that was last looked for then (`time.monotonic`)."""

@@ -248,7 +248,7 @@ class Worker:
         """The one DBOS workflow: run the job's coroutine on the worker's loop, wait for its end in this thread."""
         if self._stopping is None:
             raise RuntimeError("the worker has not started")
-        context = JobContext(self.id, self._database, self._settings, self._stopping, self._lookout)
+        context = JobContext(self.id, self._database, self._settings, self._stopping, self._lookout, self._is_full)
         self._count_jobs(1)
         self._running.add(job_id)
         try:
@@ -256,6 +256,9 @@ class Worker:
         finally:
             self._running.discard(job_id)
             self._count_jobs(-1)
+
+    def _is_full(self) -> bool:
+        return len(self._running) >= JOBS_PER_WORKER
 
     async def _reside(self, function: Resident, stopping: asyncio.Event) -> None:
         context = JobContext(self.id, self._database, self._settings, stopping, self._lookout)
