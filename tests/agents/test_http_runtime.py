@@ -78,7 +78,8 @@ def test_an_agent_that_is_away_may_be_asked_again() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(PluginError, match="can't be reached") as caught:
+    words = rf"can't be reached: 127\.0\.0\.1:{port} can't be connected to: .*\.$"
+    with pytest.raises(PluginError, match=words) as caught:
         run({"url": f"http://127.0.0.1:{port}/"})
     assert not caught.value.permanent
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -330,6 +331,19 @@ def test_the_ladder_of_a_url(database: Database, owner: Caller, receiver: Receiv
     test = owner.post(f"{place.path}/test").json()
     assert list(rungs(test)) == ["dns", "tls", "auth", "get", "decompress", "sniff", "parse", "next sync"]
     assert test["ok"]
+    heads = ",".join(f"c{number}" for number in range(14))
+    numbers = ",".join(str(number) for number in range(14))
+    packed = gzip.compress(f"{heads}\n{numbers}\n{numbers}".encode())
+    for body, parsed in (
+        (b"sku,name\n1,Oak\n2,Elm", "2 rows of 2 columns: sku, name."),
+        (b'[\n  {"sku": 1},\n  {"sku": 2}\n]', "2 rows of 1 columns: sku."),
+        ("sku,name\n1,Bücher\n2,Elm".encode("utf-16"), "2 rows of 2 columns: sku, name."),
+        (packed, "2 rows of 14 columns: " + ", ".join(heads.split(",")[:12]) + " and 2 more."),
+    ):
+        receiver.file = body
+        test = owner.post(f"{place.path}/test").json()
+        assert test["ok"], test
+        assert test["rungs"][-2]["detail"] == parsed, "a file without a line's end at its own"
     pushed_only = make_place(database, owner, https_body(name="B"))
     assert rungs(owner.post(f"{pushed_only.path}/test").json()) == {"inbound": True}
     receiver.allow = lambda _: False

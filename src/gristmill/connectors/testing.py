@@ -12,7 +12,7 @@ from gristmill.base.config import Settings
 from gristmill.connectors.kinds import KINDS, ConnectorKind, Remote
 from gristmill.connectors.ladder import ConnectorTest, Fell, Ladder, Rung, climb_to_host
 from gristmill.connectors.model import HOOK_PATH, Entry, StoredConnector, plan_pull
-from gristmill.connectors.remote import Door, MemoryLanding, RemoteFailed
+from gristmill.connectors.remote import SAMPLE_BYTES, Door, MemoryLanding, RemoteFailed
 from gristmill.connectors.service import parse_config
 from gristmill.inventory.model import fits, format_of
 from gristmill.tables import Table, read_table
@@ -108,6 +108,8 @@ def _climb_sample(ladder: Ladder, data: bytes, declared: str | None) -> None:
             if rows >= SAMPLE_ROWS:
                 break
         names = ", ".join(column.name for column in table.columns[:COLUMNS_SHOWN])
+        if len(table.columns) > COLUMNS_SHOWN:
+            names += f" and {len(table.columns) - COLUMNS_SHOWN} more"
         step.detail = f"{min(rows, SAMPLE_ROWS)} rows of {len(table.columns)} columns: {names}."
         if table.receipt.rejects:
             step.warning = True
@@ -123,17 +125,19 @@ def _described(table: Table) -> str:
 
 
 def _unpacked(data: bytes) -> tuple[bytes, str]:
-    """The beginning of a file as it can be read: unpacked where only a part is there, cut after its last whole line."""
+    """A file, or its beginning, as it can be read: unpacked; a beginning is cut after its last whole line."""
+    whole = len(data) < SAMPLE_BYTES
     if data.startswith(GZIP_MAGIC):
         inflater = zlib.decompressobj(wbits=31)
         try:
             unpacked = inflater.decompress(data, UNPACKED_BYTES)
+            whole = whole and inflater.eof
         except zlib.error as error:
             raise RemoteFailed(f"The gzip file is damaged: {error}.", permanent=True, raw=str(error)) from None
-        return _whole_lines(unpacked), f"gzip, {len(unpacked)} bytes unpacked so far."
+        return unpacked if whole else _whole_lines(unpacked), f"gzip, {len(unpacked)} bytes unpacked so far."
     if data.startswith(WHOLE_FILES):
         return data, "Packed by its own format."
-    return _whole_lines(data), "Not packed."
+    return data if whole else _whole_lines(data), "Not packed."
 
 
 def _whole_lines(data: bytes) -> bytes:

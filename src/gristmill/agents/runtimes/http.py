@@ -22,7 +22,7 @@ from gristmill.agents.runtimes import RowCall, RowFunction, RowResult, RuntimeCo
 from gristmill.base import jsons
 from gristmill.base.conceal import HIDDEN, conceal
 from gristmill.base.errors import Error, FieldError, Invalid, PluginError
-from gristmill.base.fetch import Egress, EgressRefused, check_headers, http_session, request, retry_after_s
+from gristmill.base.fetch import Egress, EgressRefused, check_headers, http_session, reason, request, retry_after_s
 from gristmill.base.money import parse_usd
 from gristmill.vault import Revealed
 from gristmill.vault.credentials import DEFAULT_HEADER, Scheme, auth_headers
@@ -195,7 +195,7 @@ async def _call(
         ) from None
     except aiohttp.ClientError as error:
         raise PluginError(
-            f"The agent can't be reached: {_reason(error)}", permanent=False, code="unreachable"
+            f"The agent can't be reached: {reason(error)}.", permanent=False, code="unreachable"
         ) from error
     except Error as error:
         raise PluginError(error.message, permanent=True, code=error.code) from error
@@ -240,10 +240,6 @@ def _cost(header: str | None) -> int | None:
 def _excerpt(body: bytes) -> str:
     text = " ".join(body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())[:EXCERPT_CHARS]
     return f": {text}" if text else "."
-
-
-def _reason(error: aiohttp.ClientError) -> str:
-    return (str(error) or type(error).__name__)[:EXCERPT_CHARS]
 
 
 PLUGIN = HttpRuntime()

@@ -30,7 +30,8 @@ class Remote(Protocol):
     async def climb(self, ladder: Ladder, role: Role, landing: Landing, *, write: bool) -> str | None:
         """The kind's own rungs of a test, after the host was reached; `write` allows to write something and delete it.
 
-        Of a source it puts the beginning of one object into `landing` and answers its key; None where there is none.
+        Of a source it puts one object into `landing`, or its first `remote.SAMPLE_BYTES` where it is larger, and
+        answers its key; None where there is none.
         """
         ...
 

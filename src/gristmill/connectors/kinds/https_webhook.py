@@ -24,6 +24,7 @@ from gristmill.base.signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from gristmill.connectors.ladder import Ladder
 from gristmill.connectors.model import Entry, Found, Role
 from gristmill.connectors.remote import (
+    SAMPLE_BYTES,
     Door,
     Exchange,
     Fetched,
@@ -46,7 +47,6 @@ ANSWER_S_MAX = 30.0
 FETCH_ATTEMPTS = 3
 FETCH_PAUSE_S = 1.0
 RETRY_AFTER_S_MAX = 30.0
-SAMPLE_BYTES = 4 * 1024**2
 ANSWER_BYTES_MAX = 4096
 EXCERPT_S_MAX = 2.0
 """How long the beginning of an answer is waited for once its status is known."""

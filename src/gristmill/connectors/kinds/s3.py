@@ -18,15 +18,24 @@ from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.fetch import http_session
 from gristmill.connectors.ladder import Ladder
 from gristmill.connectors.model import Entry, Found, Role
-from gristmill.connectors.remote import Door, Fetched, Job, Keep, Landing, ObjectGone, Piece, RemoteFailed, Trail
+from gristmill.connectors.remote import (
+    SAMPLE_BYTES,
+    Door,
+    Fetched,
+    Job,
+    Keep,
+    Landing,
+    ObjectGone,
+    Piece,
+    RemoteFailed,
+    Trail,
+)
 from gristmill.connectors.s3 import Keys, Listed, S3Client, S3Error, Target
 from gristmill.connectors.s3.reading import Version, read_object
 from gristmill.connectors.s3.writing import write_once
 from gristmill.inventory import FORMATS
 
 CONNECTIONS = 32
-SAMPLE_BYTES = 4 * 1024**2
-"""Read of one object by a test."""
 GLOBS_MAX = 20
 MEDIA_TYPES = {
     "CSV": "text/csv; charset=utf-8",
