@@ -80,5 +80,16 @@ def test_no_page_shows_what_was_found(database: Database, worker: object, owner:
     assert f'href="/batch/{job["id"]}"' in page
 
 
+def test_a_file_that_waits_for_its_start_is_called_uploaded_everywhere(owner: Caller, browser: httpx.Client) -> None:
+    answer = owner.client.post("/api/v1/batch/enrich/upload", files={"file": ("l.csv", LEADS)})
+    job = answer.json()["id"]
+    for path in ("/dashboard", "/dashboard/batches", f"/dashboard/batches/{job}"):
+        assert '<span class="badge badge--mute">Uploaded</span>' in browser.get(path).text, path
+    page = browser.get(f"/dashboard/batches/{job}").text
+    assert f'href="/batch/{job}">' in page
+    assert "Map and start" in page
+    assert "do-resume" not in page
+
+
 def test_an_address_that_is_none_is_a_page(anyone: httpx.Client) -> None:
     assert anyone.get("/batch/not-an-id").status_code == 404

@@ -18,7 +18,7 @@ from gristmill.batches import Batch, FailureGroup, RetryOrder
 from gristmill.batches.model import RowNotFound, RowStatus
 from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
-from gristmill.doors.dashboard.words import BAR, ROW_WORDS, is_live
+from gristmill.doors.dashboard.words import BAR, ROW_WORDS, is_live, waits_for_start
 from gristmill.ledger import BalanceTooLow
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -101,6 +101,7 @@ def _batch_page(visit: Visit, batch_id: UUID, choice: Choice, problem: Error | N
         shell=visit.shell("batches", f"/dashboard/batches/{batch_id}"),
         batch=batch,
         leads=_is_of_leads(batch),
+        waits=waits_for_start(batch),
         live=is_live(batch) or batch.status == "paused" or batch.running > 0,
         allowed=allowed(batch, failures),
         failures=failures,

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from gristmill import enrich
 from gristmill.agents import Agent
 from gristmill.batches import Batch
 from gristmill.batches.model import LIVE, RowStatus
+from gristmill.enrich.service import status_of
 from gristmill.identity import ApiKey
 
 Tone = Literal["ok", "warn", "bad", "info", "mute"]
@@ -33,6 +35,7 @@ BATCH_WORDS: dict[str, Word] = {
     "cancelled": Word("Cancelled", "mute"),
 }
 COMPLETED_WITH_ERRORS = Word("Completed with errors", "warn")
+UPLOADED = Word("Uploaded", "mute")
 
 ROW_WORDS: dict[str, Word] = {
     "succeeded": Word("Succeeded", "ok"),
@@ -78,10 +81,17 @@ class Part:
     """Whether the legend names it."""
 
 
+def waits_for_start(batch: Batch) -> bool:
+    """Whether it is a lead file whose columns somebody should look at first."""
+    return batch.origin.get("kind") == enrich.ORIGIN and status_of(batch) == "uploaded"
+
+
 def batch_word(batch: Batch) -> Word:
     """A batch's state."""
     if batch.status == "completed" and batch.failed:
         return COMPLETED_WITH_ERRORS
+    if waits_for_start(batch):
+        return UPLOADED
     return BATCH_WORDS[batch.status]
 
 
