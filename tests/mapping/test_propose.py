@@ -180,3 +180,19 @@ def test_lines_that_are_numbered_in_words_are_joined() -> None:
 def test_days_without_a_header_are_no_ids() -> None:
     rows = "".join(f"2024-01-0{n},Elm Works {n} Inc,{n} Main St,Reno,NV,89501\n" for n in range(1, 7))
     assert propose_mapping(read_table(rows.encode())).fields["contact_id"].columns == ()
+
+
+def test_beside_a_place_who_runs_it_is_a_variant() -> None:
+    names = ["Location Name", "Location Street", "Location Phone", "Provider Name", "Provider Street", "Provider Phone"]
+    row = ["Elm House", "1 Main St", "(775) 555-0101", "Elm Group Inc", "2 Oak Ave", "(775) 555-0102"]
+    found = propose_for_rows(names, [row])
+    assert found.fields["street"].columns == (1,)
+    assert found.fields["number1"].columns == (2,)
+    assert 4 in found.variants
+
+
+def test_the_registered_seat_is_a_variant_of_where_work_is_done() -> None:
+    names = ["Ragione sociale", "Sede legale - Indirizzo", "Sede operativa - Indirizzo"]
+    found = propose_for_rows(names, [["Elm S.r.l.", "Via Roma 1", "Via Dante 2"]])
+    assert found.fields["street"].columns == (2,)
+    assert found.variants == (1,)

@@ -14,6 +14,23 @@ from itertools import pairwise
 from gristmill.mapping.words import Word, lexicon
 
 STOP, PERSON, MAIN = frozenset({"stop"}), frozenset({"person"}), frozenset({"main"})
+OF_PEOPLE = frozenset(
+    {
+        "name",
+        "first",
+        "last",
+        "salutation",
+        "title",
+        "phone",
+        "mobile",
+        "fax",
+        "email",
+        "jobtitle",
+        "department",
+        "date",
+    }
+)
+"""What a contact person has; what `cp` beside anything else means is the code postal."""
 PLACED = frozenset({"address", "street", "city", "state", "zip"})
 PERSON_ROLES = ("person", "owner", "chief", "holder")
 ID_WORDS = ("id", "number", "code", "refer", "registration", "license")
@@ -57,9 +74,9 @@ class Header:
         self.either = bool(_EITHER.search(text))
         """Whether it names two things: `Phone/Fax`."""
         words = [word for word in self.everything if word.meanings != STOP]
-        if len(words) > 1 and not any("code" in word.meanings for word in words):
+        if words and words[0].text == "cp" and any(word.meanings & OF_PEOPLE for word in words[1:]):
             # `cp_name`: cp is the contact person here, not the code postal.
-            words = [Word("cp", PERSON) if word.text == "cp" else word for word in words]
+            words[0] = Word("cp", PERSON)
         if any(word.meanings & PLACED for word in words):
             # `principalcity`: of the main office, not of a school's head.
             words = [Word(word.text, MAIN) if word.meanings >= MAIN else word for word in words]
@@ -148,6 +165,7 @@ TELEPHONES = (
         lambda h: h.ends("category", "date", "text", "measure") and not h.texts & {"value", "private"}, {"other": 0.9}
     ),
     Rule(lambda h: h.has("phonecode"), {"phonecode": 1.0}),
+    Rule(lambda h: "durchwahl" in h.texts and h.has("phone"), {"phone": 0.9}),
     Rule(lambda h: h.has("extension"), {"extension": 0.9}),
     Rule(lambda h: h.has("staff", "assistant"), {"otherphone": 0.9}),
     Rule(lambda h: h.has("pager"), {"pager": 1.0}),

@@ -8,7 +8,7 @@ from gristmill.mapping.candidates import Candidate, reason
 from gristmill.mapping.sheet import HEADER_WEIGHT, LIKELY, Facts, Sheet, number_of
 
 PREFERENCE: Mapping[str, float] = {
-    "": 0.35, "entity": 0.35, "work": 0.35, "main": 0.2, "physical": 0.2, "unknown": 0.1, "person": -0.05,
+    "": 0.35, "entity": 0.35, "work": 0.35, "main": 0.2, "physical": 0.36, "unknown": 0.1, "person": -0.05,
     "legal": -0.1,
     "billing": -0.4, "shipping": -0.5, "mailing": -0.5, "owner": -0.5, "chief": -0.4, "home": -0.7, "other": -0.8,
     "parent": -0.9, "requester": -0.8, "staff": -2.5, "assistant": -2.5,

@@ -6,7 +6,7 @@ Other names, other addresses, further phones, licence and tax numbers, and secon
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from gristmill.mapping.header_rules import ID_WORDS
 from gristmill.mapping.people import PAYING
@@ -19,8 +19,8 @@ APART = frozenset(
     {"billing", "shipping", "mailing", "home", "other", "owner", "chief", "person", "legal", "parent", "requester"}
 )
 """Scopes whose address is another one than the lead's."""
-SITES, OFFICES = frozenset({"entity", "physical"}), frozenset({"main"})
-"""Beside the address of a site, that of the head office is another one."""
+BESIDE: Mapping[str, frozenset[str]] = {"entity": frozenset({"main"}), "physical": frozenset({"main", "entity"})}
+"""Scope of the lead's address -> scopes that are another address beside it: the head office, who runs the place."""
 OWN_IDS = frozenset({"", "entity", "work", "unknown"})
 """Scopes whose ids are of the lead itself."""
 POINTS_MIN = 1.8
@@ -33,7 +33,7 @@ def variants(sheet: Sheet, used: Collection[int]) -> tuple[int, ...]:
     """Columns that become variants, in their order."""
     series = Counter(_words(facts) for facts in sheet.columns)
     chosen = {facts.scope.category for facts in sheet.columns if facts.index in used and facts.kind in PLACES}
-    apart = APART | (OFFICES if chosen & SITES else frozenset[str]())
+    apart = APART.union(*(others for category, others in BESIDE.items() if category in chosen))
     return tuple(
         facts.index
         for facts in sheet.columns
