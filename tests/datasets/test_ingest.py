@@ -288,6 +288,26 @@ def test_of_two_workers_one_gets_it(desk: Desk, database: Database, fresh_databa
     assert row == {"ingest_status": "pending", "worker_id": None}
 
 
+@pytest.mark.parametrize("full", [True, False])
+def test_a_job_that_waits_for_its_turn_makes_room_for_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, full: bool
+) -> None:
+    """Many files at once would take all places of a worker, while two of them are built."""
+    monkeypatch.setattr(ingest, "WAIT_S_MAX", 0.05)
+    payload = {"organization_id": 0, "dataset_id": 0}
+
+    async def wait() -> bool:
+        monkeypatch.setitem(ingest._slots, asyncio.get_running_loop(), asyncio.Semaphore(0))
+        context = JobContext(uuid7(), database, settings(), asyncio.Event(), is_full=lambda: full)
+        job = asyncio.ensure_future(ingest.ingest(context, payload))
+        done, _ = await asyncio.wait([job], timeout=5.0 if full else 0.3)
+        ingest._slots[asyncio.get_running_loop()].release()
+        await asyncio.wait_for(job, 5)
+        return bool(done)
+
+    assert asyncio.run(wait()) == full
+
+
 def test_a_waiting_dataset_whose_job_is_lost_gets_a_new_one(desk: Desk, database: Database) -> None:
     made = desk.make(rows_csv(3), template="{{.name}}")
     with database.system() as tx:

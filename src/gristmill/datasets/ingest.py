@@ -34,6 +34,8 @@ T = TypeVar("T")
 INGEST_JOB = "datasets.ingest"
 BUILDS_AT_ONCE = 2
 """Builds of one worker process; each keeps the processors busy and some memory."""
+WAIT_S_MAX = 5.0
+"""A job that has waited for its turn for so long makes room when others wait for its place in the worker."""
 RETRY_PAUSE_S = 0.5
 RESCUE_EVERY_S = 5.0
 RESCUE_QUIET_S = 10.0
@@ -66,14 +68,32 @@ def enqueue_ingest(tx: Tx, organization_id: int, dataset_id: int, key: str, *, q
 async def ingest(context: JobContext, payload: dict[str, Any]) -> None:
     """Process one dataset until nothing newer is wanted of it."""
     organization_id, dataset_id = payload["organization_id"], payload["dataset_id"]
-    loop = asyncio.get_running_loop()
-    async with _slots.setdefault(loop, asyncio.Semaphore(BUILDS_AT_ONCE)):
+    slots = _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(BUILDS_AT_ONCE))
+    if not await _has_turn(context, slots):
+        return
+    try:
         while not context.stopping.is_set():
             work = await _until_back(
                 context, organization_id, lambda tx: claim(tx, context, organization_id, dataset_id)
             )
             if work is None or not await _attempt(Lease(context, work)):
                 return
+    finally:
+        slots.release()
+
+
+async def _has_turn(context: JobContext, slots: asyncio.Semaphore) -> bool:
+    """Wait for a turn; False when the place is for others, and the dataset waits for its rescue."""
+    while not context.stopping.is_set():
+        try:
+            async with asyncio.timeout(WAIT_S_MAX):
+                await slots.acquire()
+        except TimeoutError:
+            if context.is_full():
+                return False
+        else:
+            return True
+    return False
 
 
 def claim(tx: Tx, context: JobContext, organization_id: int, dataset_id: int) -> Work | None:
