@@ -132,3 +132,24 @@ def test_from_an_anonymous_upload_to_the_end(
 def linked(owner: Caller, job: str) -> Any:
     answer = owner.get(f"/api/v1/batch/enrich/{job}")
     return answer.status_code == 200 and answer.json()["linked"]
+
+
+def test_a_file_in_which_no_lead_is_seen_is_mapped_by_a_person(
+    database: Database, owner: Caller, base_url: str, chrome: Chrome
+) -> None:
+    with database.tx(owner.organization_id) as tx:
+        link = identity.create_login_link(tx, owner.organization_id)
+    cookie = httpx.get(f"{base_url}/login", params={"token": link}).cookies["gristmill_session"]
+    chrome.set_cookie(base_url, "gristmill_session", cookie)
+    chrome.look_like(width=430, theme="light")
+    chrome.open(f"{base_url}/batch")
+    choose(chrome, "a,b\n1,20\n3,40\n")
+    click(chrome, "Upload and map")
+    wait_for(lambda: "Use these columns" in shown(chrome), "the choice of columns")
+    assert shown(chrome).count("No column holds a company name") == 1
+    chrome.evaluate("document.getElementById('use-company').value = '0'")
+    click(chrome, "Use these columns")
+    wait_for(lambda: len(chrome.evaluate("location.pathname")) > len("/batch/"), "the job's page")
+    job = chrome.evaluate("location.pathname").removeprefix("/batch/")
+    fields = owner.get(f"/api/v1/batch/enrich/{job}/mapping").json()["fields"]
+    assert fields["company"]["columns"] == ["a"]

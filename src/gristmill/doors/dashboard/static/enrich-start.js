@@ -5,6 +5,7 @@ import { ago, money, whole } from "./format.js";
 const LOOK_BYTES = 65_536;
 const LOOK_LINES = 10;
 const DELIMITERS = { ",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe" };
+const NEEDED = ["company", "street", "city", "zip"];
 const NUMBERS = new Set(["Rows", "Matched", "Spent"]);
 const CELL = { role: "cell" };
 const PACKED = /\.(xlsx|xlsm|xlsb|xls|ods|zip|gz|zst|parquet)$/i;
@@ -68,7 +69,36 @@ async function upload(event) {
   } catch (error) {
     const more = (error instanceof Refused ? (error.problem.errors ?? []) : []).filter((item) => !error.message.includes(item.message.replace(/\.$/, "")));
     problem.replaceChildren(banner("bad", error.message, ...more.slice(0, 5).map((item) => make("p", {}, item.message))));
+    const unmapped = error instanceof Refused && (error.problem.errors ?? []).some((item) => item.field === "mapping");
+    if (unmapped && loggedIn) await offerColumns(input.files[0]).catch(() => undefined);
     button.disabled = false;
+  }
+}
+
+/** A person says which columns make a lead; that is remembered for these headers, and the file is sent again. @param {File} file */
+async function offerColumns(file) {
+  const data = new FormData();
+  data.set("file", file);
+  data.set("fields", "lead");
+  const found = await api("/mappings/propose", { method: "POST", form: data });
+  const field = (name) => {
+    const id = `use-${name}`;
+    const options = found.columns.map((text, at) => make("option", { value: String(at) }, text));
+    return make("div.field", {}, make("label", { for: id }, name), make("select", { id }, make("option", { value: "" }, "Not mapped"), ...options));
+  };
+  const use = make("button.btn", { type: "button", click: () => void useColumns(found.fingerprint) }, "Use these columns");
+  const note = make("p.note", {}, "A lead needs a company, or a street with its city or zip.");
+  problem.append(make("div.row", {}, ...NEEDED.map(field)), note, use);
+}
+
+/** @param {string} fingerprint of the headers */
+async function useColumns(fingerprint) {
+  const chosen = NEEDED.map((name) => [name, document.getElementById(`use-${name}`).value]).filter(([, at]) => at !== "");
+  try {
+    await api(`/mappings/${fingerprint}`, { method: "PUT", json: { fields: Object.fromEntries(chosen.map(([name, at]) => [name, [Number(at)]])) } });
+    form.requestSubmit();
+  } catch (error) {
+    problem.prepend(banner("bad", error.message));
   }
 }
 
