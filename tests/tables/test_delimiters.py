@@ -20,6 +20,7 @@ def test_commas_in_a_few_lines_of_one_column_separate_nothing() -> None:
 def test_rows_below_many_titles_are_a_table() -> None:
     titles = "".join(f"Title {n}\n" for n in range(6))
     assert cells(f"{titles}no,name,price\n1,Elm,1.5\n2,Oak,2.5\n") == [["1", "Elm", "1.5"], ["2", "Oak", "2.5"]]
+    assert cells("Title\nMore of it\n\nno,name\n1,Elm\n") == [["1", "Elm"]]
 
 
 def test_inches_in_every_line_do_not_make_blanks_the_delimiter() -> None:

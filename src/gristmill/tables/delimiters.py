@@ -162,7 +162,10 @@ def _is_list(reading: _Reading) -> bool:
     for row, before in zip(reading.rows[1:], reading.rows, strict=False):
         run = run + 1 if len(row) == len(before) > 1 else 0
         longest = max(longest, run + 1)
-    return len(reading.rows[0]) == 1 and longest < max(LIST_RUN, LIST_RUN_SHARE * len(reading.rows))
+    ends_as_table = run > 0  # a header and a row below titles
+    return (
+        len(reading.rows[0]) == 1 and not ends_as_table and longest < max(LIST_RUN, LIST_RUN_SHARE * len(reading.rows))
+    )
 
 
 def _is_convincing(reading: _Reading) -> bool:
