@@ -88,7 +88,7 @@ async function offerColumns(file) {
   };
   const use = make("button.btn", { type: "button", click: () => void useColumns(found.fingerprint) }, "Use these columns");
   const note = make("p.note", {}, "A lead needs a company, or a street with its city or zip.");
-  problem.append(make("div.row", {}, ...NEEDED.map(field)), note, use);
+  problem.append(make("div.row", {}, ...NEEDED.map(field)), note, make("div.actions", {}, use));
 }
 
 /** @param {string} fingerprint of the headers */
