@@ -128,7 +128,7 @@ def sample(task: Task) -> Sample:
     try:
         matcher = Matcher().prepare(task.right)
         left = distinct(matcher._left(task.left))
-        scored = matcher._score(left.side, None)
+        scored = matcher._score(left.side, None, may_repeat=False)  # the sets have each thing once
     finally:
         room.scorer = kept
     pairs = scored.pairs

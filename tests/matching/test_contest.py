@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gristmill.matching.contest import matched_share
+from gristmill.matching.contest import matched_share, repeats
 from gristmill.matching.decide import threshold_of
 from gristmill.matching.vectors import Floats, Ints
 
@@ -37,3 +37,25 @@ def test_the_fewer_rows_have_a_match_the_more_a_match_must_have_for_it() -> None
 def test_a_single_row_says_nothing_about_the_share() -> None:
     one = np.zeros(1, np.int64)
     assert 0.4 < matched_share(one, one, np.array([3.0]), 1) < 0.6
+
+
+def test_which_side_holds_things_several_times() -> None:
+    dice = np.random.default_rng(6)
+    i = np.concatenate([np.repeat(np.arange(ROWS), 8), np.arange(ROWS)])
+    score = np.concatenate([dice.normal(-4, 1, ROWS * 8), dice.normal(2, 1, ROWS)])
+    for things, found in ((ROWS, "none"), (ROWS * 2 // 3, "rows"), (ROWS // 5, "rows")):
+        j = np.concatenate([dice.integers(0, things, ROWS * 8), np.arange(ROWS) % things])
+        assert repeats(i, j, score, ROWS, things) == found
+        assert repeats(j, i, score, things, ROWS) == ("records" if found == "rows" else "none")
+    nothing = np.zeros(0, np.int64)
+    assert repeats(nothing, nothing, np.zeros(0), 0, 0) == "none"
+
+
+def test_relatives_of_a_few_records_are_not_their_rows() -> None:
+    """One row in fifty has a match, and as many come near the same records."""
+    dice = np.random.default_rng(7)
+    near = ROWS // 50
+    i = np.concatenate([np.repeat(np.arange(ROWS), 8), np.arange(2 * near)])
+    j = np.concatenate([dice.integers(0, ROWS, ROWS * 8), np.arange(2 * near) % near])
+    score = np.concatenate([dice.normal(-4, 1, ROWS * 8), dice.normal(2, 1, near), dice.normal(0.5, 1, near)])
+    assert repeats(i, j, score, ROWS, ROWS) == "none"

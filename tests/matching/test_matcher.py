@@ -219,6 +219,52 @@ def test_duplicates_among_rows_share_a_record() -> None:
     assert len(match(rows, reference, one_to_one=False)) >= 155
 
 
+def dirty(rows: list[dict[str, str]], dice: random.Random) -> list[dict[str, str]]:
+    """The same people as somebody else typed them, no two alike: letters are lost, cells are empty."""
+
+    def typed(text: str) -> str:
+        if dice.random() < 0.1:
+            return ""
+        places = {dice.randrange(len(text)) for _ in range(dice.randrange(3))}
+        return "".join(char for place, char in enumerate(text) if place not in places)
+
+    return [{name: typed(text) for name, text in row.items() if name != "id"} for row in rows]
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_rows_that_hold_most_things_several_times_share_records(share: float) -> None:
+    """Each is typed anew, so that none is as good as another, and all of them are right."""
+    dice, known = dice_of(3), people(240)
+    reference = known[:200]
+    once = dirty(known, dice)
+    rows = once + [row for _ in range(2) for row in dirty(reference[: int(200 * share)], dice)]
+    truth = {(n, reference[n]["id"]) for n in range(200)}
+    truth |= {(n, reference[(n - 240) % int(200 * share)]["id"]) for n in range(240, len(rows))}
+    found = pairs(match(rows, reference))
+    assert len(found & truth) >= 0.93 * len(truth)
+    assert len(found - truth) <= 0.02 * len(truth)
+    strict = [item.reference_id for item in match(rows, reference, one_to_one=True)]
+    assert len(strict) == len(set(strict))
+
+
+def test_a_reference_that_holds_most_things_several_times_takes_no_match_away() -> None:
+    dice, known = dice_of(4), people(240)
+    listed = [row for _ in range(4) for row in dirty(known[:200], dice)]
+    reference = [{"id": f"R{number}", **row} for number, row in enumerate(listed)]
+    found = match(dirty(known, dice), reference)
+    right = sum(item.left == int(item.reference_id[1:]) % 200 for item in found)
+    assert right >= 0.93 * 200
+    assert len(found) - right <= 4
+
+
+def test_rows_that_are_judged_a_few_at_a_time_share_records_as_together() -> None:
+    dice, reference = dice_of(5), people(150)
+    rows = [row for _ in range(3) for row in dirty(reference, dice)]
+    matcher = Matcher().prepare(reference).learn(rows)
+    found = [item for first in range(0, 450, 50) for item in matcher.match(rows[first : first + 50])]
+    assert len(found) >= 0.93 * 450
+
+
 def test_a_number_that_differs_parts_what_the_same_words_join() -> None:
     models = [f"Vantar pump {n} litre series {n % 7}" for n in range(12, 120, 2)]
     reference = [{"id": f"M{n}", "article": text} for n, text in enumerate(models)]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from gristmill.matching.model import Repeats
 from gristmill.matching.table import Side
 from gristmill.matching.vectors import Features, Floats, Ints, Space, dots, largest_shared, make_space, nearest, weighed
 
@@ -36,6 +37,24 @@ class Candidates:
     """Whether both rows consist of the same words. Never where both have places: a chain has one name at many."""
     base: Floats
     """Mean of the cosines, and of the nearness of places: the first guess, before anything is known about columns."""
+    repeats: Repeats = "none"
+    """What one thing comes several times in."""
+
+    @property
+    def row_group(self) -> Ints:
+        """Pairs of one group compete for a row: none does where a thing has several records, all of them right."""
+        return np.arange(len(self.i)) if self.repeats == "records" else self.i
+
+    @property
+    def record_group(self) -> Ints:
+        """Pairs of one group compete for a record: none does where a thing has several rows."""
+        return np.arange(len(self.j)) if self.repeats == "rows" else self.j
+
+    @property
+    def matches_max(self) -> int:
+        """Most matches there can be: of the side that repeats each may have one, else of the smaller one."""
+        sizes = {"rows": self.left_size, "records": self.right_size}
+        return sizes.get(self.repeats, min(self.left_size, self.right_size))
 
 
 def find_candidates(left: Side, right: Side, extra: tuple[Ints, Ints] | None = None) -> Candidates:

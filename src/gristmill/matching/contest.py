@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gristmill.matching.model import Repeats
 from gristmill.matching.vectors import Floats, Ints
 
 
@@ -80,17 +81,57 @@ def matched_share(i: Ints, j: Ints, score: Floats, size: int) -> float:
     best are taken away. The excess over those is due to matches. It is a rough guess, near 0 and 1 better than between,
     since matches take partners from chance as well. Few rows say little and are drawn to one half.
     """
-    mutual = hold(i, j, score).mutual
-    rest = ~mutual
-    found = mutual.sum() / max(size, 1)
-    by_chance = hold(i[rest], j[rest], score[rest]).mutual.sum() / max(size, 1)
+    contest = hold(i, j, score)
+    rest = ~contest.mutual
+    if contest.best_left.all() or contest.best_right.all():  # one side competes: a match is above its second bests
+        found, by_chance = (score[~rest] > np.quantile(contest.chance, LEVEL)).sum() / max(size, 1), 1 - LEVEL
+    else:
+        found = contest.mutual.sum() / max(size, 1)
+        by_chance = hold(i[rest], j[rest], score[rest]).mutual.sum() / max(size, 1)
     share = float(np.clip((found - by_chance) / max(1 - by_chance, EXCESS_MIN), 0, 1))
     return (share * size + SHARE_PRIOR / 2) / (size + SHARE_PRIOR)
 
 
 EXCESS_MIN = 0.05
+LEVEL = 0.98
+"""Share of second bests that a match is above, where one side competes."""
 SHARE_PRIOR = 10.0
 """Rows that the expectation of one half counts as."""
+
+
+def repeats(i: Ints, j: Ints, score: Floats, rows: int, records: int) -> Repeats:
+    """Which side holds things several times, of so many `rows` and `records`.
+
+    As long as the other side has each thing once, the second best there is a sample of chance, whatever this side has;
+    on this side second bests are often matches, too, and few pairs stand out from them. What stands out on the other
+    then meets at one place more often than in other tasks. Where few do at all, those say little about the rest, whose
+    nearest are mostly relatives.
+    """
+    if not len(i):
+        return "none"
+    (one, met), (other, met_other) = _standing_out(i, j, score), _standing_out(j, i, score)
+    if met >= REPEATS_MIN * one and one >= REPEATS_LEAD * other and one >= REPEATS_SURE_MIN * rows:
+        return "rows"
+    if met_other >= REPEATS_MIN * other and other >= REPEATS_LEAD * one and other >= REPEATS_SURE_MIN * records:
+        return "records"
+    return "none"
+
+
+def _standing_out(one: Ints, other: Ints, score: Floats) -> tuple[int, int]:
+    """How many of one side have a best that nearly no second best reaches, and how many come where another does."""
+    alone = hold(one, np.arange(len(one)), score)
+    found = other[alone.best_left & (score > np.quantile(alone.chance, REPEATS_LEVEL))]
+    return len(found), len(found) - len(np.unique(found))
+
+
+REPEATS_LEVEL = 0.995
+"""Share of second bests that a sure match is above."""
+REPEATS_MIN = 0.06
+"""Least share of the sure matches that come to one that has another already."""
+REPEATS_LEAD = 1.8
+"""Least ratio of the sure matches that are found from either side."""
+REPEATS_SURE_MIN = 0.15
+"""Least share of a side that has a sure match."""
 
 
 def surprise(chance: Floats, score: Floats) -> Floats:

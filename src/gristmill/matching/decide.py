@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gristmill.matching.compete import among_rivals
 from gristmill.matching.contest import hold, matched_share, surprise
-from gristmill.matching.model import OneToOne
+from gristmill.matching.model import OneToOne, Repeats
 from gristmill.matching.vectors import Floats, Ints
 
 FALSE_SHARE = 0.1
@@ -79,11 +79,18 @@ def records_are_taken(i: Ints, j: Ints, odds: Floats, one_to_one: OneToOne) -> b
     return not _rows_share(i, j, odds) if one_to_one == "auto" else one_to_one
 
 
-def contested(i: Ints, j: Ints, odds: Floats, rows: int, records: int, one_to_one: OneToOne) -> tuple[Floats, bool]:
+def contested(
+    i: Ints, j: Ints, odds: Floats, rows: int, records: int, one_to_one: OneToOne, repeats: Repeats = "none"
+) -> tuple[Floats, bool]:
     """What is left of log-odds once all pairs have competed, and whether a record may be the match of one row only.
 
-    `odds` have the threshold at 0; there are so many `rows` and `records`.
+    `odds` have the threshold at 0; there are so many `rows` and `records`. Where one side `repeats`, its own do not
+    compete.
     """
+    if repeats == "rows":
+        return among_rivals(i, j, odds, one_to_one=False), False
+    if repeats == "records":
+        return among_rivals(j, i, odds, one_to_one=False), one_to_one is not False
     strictly = records_are_taken(i, j, odds, one_to_one)
     if not strictly:
         odds = odds - rows_doubt(i, j, odds, rows, min(rows, records))

@@ -95,7 +95,7 @@ def learn_task(pairs: Candidates, odds: list[Floats], probability: Floats) -> Ta
     """The task that pairs come from; `probability` is the first guess about each."""
     scores = {name: score for name, score in _scores(pairs).items() if name in _WEIGH}
     scores["fields"] = _total(pairs, odds)
-    rate = min(float(probability.sum()) / max(min(pairs.left_size, pairs.right_size), 1), 1.0)
+    rate = min(float(probability.sum()) / max(pairs.matches_max, 1), 1.0)
     return Task(
         {name: _scale_of(pairs, score, probability) for name, score in scores.items()},
         {name: field_odds(values, probability) for name, values in pairs.signs.items()},
@@ -104,7 +104,7 @@ def learn_task(pairs: Candidates, odds: list[Floats], probability: Floats) -> Ta
 
 
 def _scale_of(pairs: Candidates, score: Floats, probability: Floats) -> Scale:
-    seconds = hold(pairs.i, pairs.j, score).chance
+    seconds = hold(pairs.row_group, pairs.record_group, score).chance
     weight = max(float(probability.sum()), 1e-9)
     match = float((probability * score).sum()) / weight
     spread = float(np.sqrt((probability * (score - match) ** 2).sum() / weight))
@@ -131,7 +131,7 @@ def evidence(pairs: Candidates, odds: list[Floats], task: Task) -> dict[str, Flo
     found = dict(scores)
     for name in _WEIGH:
         score, scale = scores[name], task.scales[name]
-        contest = hold(pairs.i, pairs.j, score, scale.chance)
+        contest = hold(pairs.row_group, pairs.record_group, score, scale.chance)
         lead_left, lead_right = score - contest.rival_left, score - contest.rival_right
         found[f"{name}:chance"] = surprise(scale.seconds, score)
         found[f"{name}:place"] = scale.place(score, SPAN_MIN)
@@ -151,7 +151,7 @@ def _signs(pairs: Candidates, task: Task) -> dict[str, Floats]:
     """The evidence of the signs, each and together: two of them stand for themselves, the others repeat the texts."""
     found = {f"sign:{name}": task.signs[name].of(values) for name, values in pairs.signs.items()}
     total = found["sign:code"] + found["sign:numbers"]
-    contest = hold(pairs.i, pairs.j, total, 0.0)
+    contest = hold(pairs.row_group, pairs.record_group, total, 0.0)
     lead = total - np.maximum(contest.rival_left, contest.rival_right)
     return {**found, "signs": total, "signs:lead": np.clip(lead, -ODDS_MAX, ODDS_MAX)}
 
@@ -159,8 +159,8 @@ def _signs(pairs: Candidates, task: Task) -> dict[str, Floats]:
 def _share(pairs: Candidates, scale: Scale, score: Floats) -> Floats:
     """The pair's share of all that its row and its record could be matched with."""
     weight = np.exp(np.clip(SHARPNESS * (score - scale.chance) / max(scale.match - scale.chance, SPAN_MIN), -30, 30))
-    row = np.bincount(pairs.i, weight, pairs.left_size)[pairs.i]
-    record = np.bincount(pairs.j, weight, pairs.right_size)[pairs.j]
+    row = np.bincount(pairs.row_group, weight)[pairs.row_group]
+    record = np.bincount(pairs.record_group, weight)[pairs.record_group]
     return weight / (1 + row + record - weight)
 
 
@@ -171,7 +171,7 @@ def _fields(pairs: Candidates, odds: list[Floats], scale: Scale) -> dict[str, Fl
     """The evidence of the aligned fields together."""
     total = _total(pairs, odds)
     each = np.stack(odds) if odds else np.zeros((1, len(pairs.i)))
-    contest = hold(pairs.i, pairs.j, total, scale.chance)
+    contest = hold(pairs.row_group, pairs.record_group, total, scale.chance)
     return {
         "fields": total / np.sqrt(1 + len(odds)),
         "fields:worst": np.minimum(each.min(axis=0), 0),

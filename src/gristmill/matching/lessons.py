@@ -60,7 +60,7 @@ class Lesson:
         Only the best pair of each judged row and the confirmed one count: the others are easy and would drown them.
         """
         truth = self._truth(pairs)
-        best = hold(pairs.i, pairs.j, log_odds).best_left
+        best = hold(pairs.i, pairs.record_group, log_odds).best_left
         used = np.flatnonzero(~np.isnan(truth) & (best | (truth == 1)))
         if not len(used):
             return log_odds

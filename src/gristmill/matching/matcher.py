@@ -10,7 +10,7 @@ import numpy as np
 
 from gristmill.matching.align import align
 from gristmill.matching.candidates import Candidates, find_candidates
-from gristmill.matching.contest import first_guess, hold
+from gristmill.matching.contest import first_guess, hold, repeats
 from gristmill.matching.decide import choose, confidence, contested, threshold_of
 from gristmill.matching.evidence import FieldOdds, Task, evidence, field_odds, learn_task, together
 from gristmill.matching.explain import EQUAL, explain
@@ -26,6 +26,7 @@ from gristmill.matching.model import (
     Method,
     OneToOne,
     Outcome,
+    Repeats,
     Row,
     check_threshold,
 )
@@ -50,6 +51,7 @@ class _Learned:
     task: Task
     threshold: float | None
     """Log-odds; None before it is known."""
+    repeats: Repeats
 
 
 @dataclass(slots=True)
@@ -141,7 +143,7 @@ class Matcher:
         settled = self._settled(left, whole, lesson)
         few = distinct(left)
         taught = lesson.among(few.place, reference.place) if confirmed else None
-        scored = self._score(few.side, taught)
+        scored = self._score(few.side, taught, may_repeat=one_to_one is not True)
         taken = {reference.place[record] for record, _ in settled.values()} if one_to_one is True else set[int]()
         decided = self._decide(scored, least, one_to_one, taken)
         matches: list[Match] = []
@@ -177,15 +179,18 @@ class Matcher:
         found = {row: (record, by_key) for row, record in joined.items() if row not in lesson.unmatched}
         return {**found, **{row: (record, confirmed) for row, record in lesson.pairs.items()}}
 
-    def _score(self, left: Side, lesson: Lesson | None) -> _Scored:
+    def _score(self, left: Side, lesson: Lesson | None, *, may_repeat: bool = True) -> _Scored:
         """Find candidate pairs and weigh what speaks for each."""
-        right = self._reference.side
+        right, known = self._reference.side, self._learned
         near = self._meaning.near(left, right) if self._meaning else None
         pairs = find_candidates(left, right, _together(near, lesson))
-        guess = first_guess(hold(pairs.i, pairs.j, pairs.base), pairs.base, min(left.size, right.size))
+        if may_repeat and known is not None:
+            pairs.repeats = known.repeats
+        elif may_repeat:
+            pairs.repeats = repeats(pairs.i, pairs.j, pairs.base, left.size, right.size)
+        guess = first_guess(hold(pairs.row_group, pairs.record_group, pairs.base), pairs.base, pairs.matches_max)
         if lesson is not None:
             guess = lesson.teach(pairs, guess)
-        known = self._learned
         fields = tuple(_aligned(left, right, pairs, guess)) if known is None else known.fields
         alike = [similarity(left, right, field, pairs.i, pairs.j) for field in fields]
         if self._meaning is not None:
@@ -196,7 +201,7 @@ class Matcher:
         if lesson is not None:
             log_odds = lesson.shift(pairs, log_odds)
         if learned.threshold is None:
-            bound = threshold_of(pairs.i, pairs.j, log_odds, min(left.size, right.size))
+            bound = threshold_of(pairs.row_group, pairs.record_group, log_odds, pairs.matches_max)
             learned = replace(learned, threshold=bound)
         return _Scored(pairs, alike, log_odds, learned)
 
@@ -205,7 +210,8 @@ class Matcher:
         pairs = scored.pairs
         i, j = pairs.i, pairs.j
         odds = scored.log_odds - (scored.learned.threshold or 0.0)
-        odds, strictly = contested(i, j, odds, pairs.left_size, pairs.right_size, one_to_one)
+        sizes = pairs.left_size, pairs.right_size
+        odds, strictly = contested(i, j, odds, *sizes, one_to_one, pairs.repeats)
         sure = confidence(odds, scorer().slope)
         sure *= np.minimum(1.0, REPEATS_MAX / self._reference.counts[j])
         sure[np.isin(j, list(taken))] = 0.0
@@ -272,11 +278,11 @@ def _learn(
     """What the fields say in matches, from a first guess by whole rows and a second one that knows the fields."""
     _, task, weighed = _weigh(pairs, alike, guess)
     score = together(pairs, weighed, task)
-    guess = first_guess(hold(pairs.i, pairs.j, score), score, min(pairs.left_size, pairs.right_size))
+    guess = first_guess(hold(pairs.row_group, pairs.record_group, score), score, pairs.matches_max)
     if lesson is not None:
         guess = lesson.teach(pairs, guess)
     odds, task, _ = _weigh(pairs, alike, guess)
-    return _Learned(fields, odds, task, None)
+    return _Learned(fields, odds, task, None, pairs.repeats)
 
 
 def _weigh(pairs: Candidates, alike: list[Floats], guess: Floats) -> tuple[tuple[FieldOdds, ...], Task, list[Floats]]:
@@ -290,7 +296,7 @@ def _aligned(left: Side, right: Side, pairs: Candidates, guess: Floats) -> list[
     """Field pairs by the likely matches, or by the best pairs there are where too few are likely."""
     likely = np.flatnonzero(guess > LIKELY)
     if len(likely) < LIKELY_MIN:
-        mutual = np.flatnonzero(hold(pairs.i, pairs.j, pairs.base).mutual)
+        mutual = np.flatnonzero(hold(pairs.row_group, pairs.record_group, pairs.base).mutual)
         likely = np.sort(mutual[np.argsort(-pairs.base[mutual], kind="stable")][:LIKELY_MIN])
     return align(left, right, pairs.i[likely], pairs.j[likely])
 

@@ -12,6 +12,8 @@ Method = Literal["EXACT", "KEY", "STANDARD", "SEMANTIC"]
 """How a match was found: every compared field equal; the reference's own key in the row; by weighing the fields; by
 weighing them, with the meaning of the texts as what tipped it."""
 OneToOne = Literal["auto"] | bool
+Repeats = Literal["none", "rows", "records"]
+"""Which side holds most things several times, by the data: neither, the rows, or the records."""
 Row = Mapping[str, Any]
 Embed = Callable[[list[str]], Any]
 """Texts -> an array of one vector each, of any length above zero."""
