@@ -8,15 +8,22 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from conftest import Caller, wait_for
 from connector_world import Place, closes, csv, fates, limit, make_place, rules, s3_body, user_of
+from gristmill import inventory
+from gristmill.base.config import Settings
 from gristmill.base.db import Database
-from gristmill.connectors import duties, pull
+from gristmill.base.errors import Invalid
+from gristmill.base.objects import StoreUnavailable
+from gristmill.connectors import duties, pull, triggers
 from gristmill.connectors.s3 import client
+from gristmill.inventory import OpenedFile, StoredInventory
 from s3_server import ODD_KEYS, S3Server, bad_line
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -517,6 +524,44 @@ def test_a_new_file_is_run_where_the_rule_says_so(database: Database, owner: Cal
     assert (item["kind"], item["facts"]["fields"]) == ("MAPPING_NEEDED", ["SKU"])
     place.pull()
     assert len(owner.get(path).json()["data"]) == 1
+
+
+def test_a_file_that_can_not_be_run_now_is_run_later_and_one_that_never_can_is_told(
+    database: Database, owner: Caller, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came in, and nobody would look for a batch that there never was."""
+    tried: Counter[str] = Counter()
+
+    @contextmanager
+    def open_rows(stored: StoredInventory, current: Settings) -> Iterator[OpenedFile]:
+        name = stored.inventory.name
+        tried[name] += 1
+        if name == "in/late.csv" and tried[name] == 1:
+            raise StoreUnavailable("The object store can't be reached.")
+        if name == "in/never.csv":
+            raise Invalid("It makes no sense.")
+        if name == "in/defect.csv":
+            raise LookupError
+        with opens(stored, current) as opened:
+            yield opened
+
+    opens = inventory.open_rows
+    monkeypatch.setattr(inventory, "open_rows", open_rows)
+    monkeypatch.setattr(triggers, "AWAY_PAUSE_S", 0.1)
+    place = make_place(database, owner, s3_body(s3, bucket))
+    rules(database, owner, place.agent, {"mapping_jobs": {"trigger_on_new_inventory_upload": True}})
+    for name in ("late", "never", "defect"):
+        s3.put(bucket, f"in/{name}.csv", csv(2, name))
+    place.pull()
+    path = f"/api/v1/agents/{place.agent}/batch_executions"
+    batch = wait_for(lambda: owner.get(path).json()["data"], "a batch")[0]
+    assert batch["origin"]["name"] == "in/late.csv"
+    items = wait_for(lambda: len(found := place.pending()) == 2 and found, "items for the others")
+    assert {item["kind"] for item in items} == {"FILE_NOT_RUN"}
+    assert sorted(item["message"].split(":")[0] for item in items) == [
+        "`in/defect.csv` was not run", "`in/never.csv` was not run",
+    ]  # fmt: skip
+    assert tried == {"in/late.csv": 2, "in/never.csv": 1, "in/defect.csv": 1}
 
 
 def test_the_last_syncs_are_kept(

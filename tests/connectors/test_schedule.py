@@ -111,3 +111,19 @@ def test_a_late_start_does_not_push_the_next_time_away(database: Database, owner
     sync = wait_for(place.syncs, "a pull")[0]
     place.end_of(sync["id"])
     assert planned(place) - datetime.now(UTC) <= timedelta(minutes=10, seconds=1)
+
+
+def test_rules_that_can_not_be_read_keep_no_other_source_from_being_pulled(
+    database: Database, owner: Caller, receiver: Receiver
+) -> None:
+    receiver.file = b"a,b\n1,2\n"
+    bad, good = (make_place(database, owner, body(receiver, scheduleCron="*/30 * * * *")) for _ in range(2))
+    for place in (bad, good):
+        planned(place)
+    with database.system() as tx:
+        tx.run("UPDATE agent SET rules = '{\"data_sources\": 7}' WHERE id = %s", (bad.agent,))
+    for place in (bad, good):
+        make_due(database, place)
+    wait_for(good.syncs, "the pull of the other")
+    wait_for(lambda: planned(bad) > datetime.now(UTC), "the next plan")
+    assert bad.syncs() == []

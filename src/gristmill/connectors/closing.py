@@ -10,6 +10,7 @@ from typing import Any
 from gristmill import agents, events
 from gristmill.agents import Rules
 from gristmill.base.db import Tx
+from gristmill.base.errors import Error
 from gristmill.connectors import service, store, sync_store, syncs
 from gristmill.connectors.model import (
     PULL_FAILED,
@@ -243,7 +244,10 @@ def close_failed(tx: Tx, session: Session, message: str) -> None:
     sync_store.update_closed(tx, session.sync_id, "FAILED", values)
     sync_store.delete_lines(tx, session.sync_id)
     if session.row["direction"] == "INBOUND" and session.row["cause"] != "HOOK":
-        rules = agents.read_rules(agents.get(tx, session.organization_id, connector.agent_id).rules)
+        try:
+            rules = agents.read_rules(agents.get(tx, session.organization_id, connector.agent_id).rules)
+        except Error:  # which may be the very failure that is noted here
+            rules = agents.Rules()
         note_failure(tx, session, connector, rules, message)
     else:
         announce(tx, session, connector, "failed", {"message": message})

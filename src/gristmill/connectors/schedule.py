@@ -44,13 +44,20 @@ def start_due(tx: Tx, limit: int) -> None:
     A source whose pull still runs, or waits for approval, is not pulled twice: its next time comes.
     """
     for row in store.claim_due(tx, limit):
-        rules = agents.read_rules(row["rules"])
-        if rules.data_sources.auto_pull_on_schedule:
+        if _begins_by_itself(row):
             sync_store.insert_sync(
                 tx, row["organization_id"], uuid7(), row["id"], direction="INBOUND", cause="SCHEDULE"
             )
         next_run = _next_run(row, tx.now, row["next_run_at"]) if row["cron"] else None
         store.update_plan(tx, row["id"], row["planned_by"], next_run)
+
+
+def _begins_by_itself(row: dict[str, Any]) -> bool:
+    try:
+        return agents.read_rules(row["rules"]).data_sources.auto_pull_on_schedule
+    except Error as error:  # one agent's rules must not keep all other sources from being pulled
+        log.warning("the rules of an agent can't be read", connector=row["id"], error=error.message)
+        return False
 
 
 def _next_run(row: dict[str, Any], now: datetime, last: datetime | None) -> datetime | None:

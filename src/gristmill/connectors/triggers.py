@@ -6,6 +6,7 @@ The listeners write and enqueue in the transaction of the event; the job makes a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -15,12 +16,14 @@ import psycopg
 from gristmill import agents, batches, events, inventory
 from gristmill.agents import Agent
 from gristmill.base.db import Tx
-from gristmill.base.errors import Error
+from gristmill.base.errors import Error, NotFound
+from gristmill.base.ids import uuid7
 from gristmill.base.log import get_log
+from gristmill.base.objects import StoreUnavailable
 from gristmill.connectors import syncs
 from gristmill.connectors.model import PUSH_FAILED, SYNC_HELD, SyncNotFound, WrongState
 from gristmill.connectors.push import push_completed
-from gristmill.connectors.session import until_back
+from gristmill.connectors.session import AWAY, until_back
 from gristmill.engine import JobContext, enqueue, register
 from gristmill.events import Event
 
@@ -29,6 +32,10 @@ log = get_log("connectors")
 RUN_FILE_JOB = "connectors.run_file"
 MAPPING_NEEDED = "MAPPING_NEEDED"
 """Kind of the pending item for a file whose columns feed too few of the agent's fields."""
+FILE_NOT_RUN = "FILE_NOT_RUN"
+"""Kind of the pending item for a file that no batch could be made of."""
+AWAY_PAUSE_S = 2.0
+"""Pause after the database or the object store was away."""
 
 
 def on_batch_completed(tx: Tx, organization_id: int, completed: Sequence[Event]) -> None:
@@ -47,8 +54,8 @@ def on_inventory_added(tx: Tx, organization_id: int, added: Sequence[Event]) -> 
             run[agent_id] = _runs_files(tx, organization_id, agent_id)
         if run[agent_id] and data["rows"]:
             file = data["inventory_id"]
-            payload = {"organization_id": organization_id, "inventory_id": file}
-            enqueue(tx, RUN_FILE_JOB, payload, key=f"run-file-{file}", partition=f"run-files-{agent_id}")
+            payload = {"organization_id": organization_id, "agent_id": agent_id, "inventory_id": file}
+            _enqueue(tx, payload, f"run-file-{file}")
 
 
 def _runs_files(tx: Tx, organization_id: int, agent_id: int) -> bool:
@@ -84,8 +91,18 @@ def _carry_out(tx: Tx, organization_id: int, data: Mapping[str, Any]) -> None:
 
 @register(RUN_FILE_JOB)
 async def run_file(context: JobContext, payload: dict[str, Any]) -> None:
-    """Make a batch of a file; a second run of this job finds the batch of the first."""
+    """Make a batch of a file, or say why there is none; a second run of this job finds the batch of the first."""
     organization_id, inventory_id = payload["organization_id"], UUID(payload["inventory_id"])
+    while not await _is_settled(context, organization_id, inventory_id):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(context.stopping.wait(), AWAY_PAUSE_S)
+            key = f"run-file-{inventory_id}-{uuid7()}"  # this worker drains: another goes on
+            await until_back(context, organization_id, lambda tx: _enqueue(tx, payload, key))  # noqa: B023 - used at once
+            return
+
+
+async def _is_settled(context: JobContext, organization_id: int, inventory_id: UUID) -> bool:
+    """False when the database or the object store was away: that says nothing about the file."""
     run_key = f"inventory:{inventory_id}"
 
     def look(tx: Tx) -> tuple[inventory.StoredInventory, Agent] | None:
@@ -96,10 +113,53 @@ async def run_file(context: JobContext, payload: dict[str, Any]) -> None:
 
     try:
         found = await until_back(context, organization_id, look)
-        if found is not None:
-            await asyncio.to_thread(_create, context, organization_id, run_key, *found)
+    except NotFound as error:
+        log.warning("a file is not run", file=str(inventory_id), error=error.message)
+        return True
+    if found is None:
+        return True
+    stored, agent = found
+    try:
+        await asyncio.to_thread(_create, context, organization_id, run_key, stored, agent)
+    except (*AWAY, StoreUnavailable) as error:
+        log.warning("a file waits to be run", file=str(inventory_id), error=str(error)[:200])
+        return False
     except Error as error:
-        log.warning("a file was not run", file=str(inventory_id), error=error.message)
+        reason = error.message
+    except Exception:
+        log.exception("a file could not be run", file=str(inventory_id))
+        reason = "A defect of ours stopped it; the workers' log has the details."
+    else:
+        return True
+    await until_back(
+        context, organization_id, lambda tx: _tell_not_run(tx, organization_id, stored, agent, FILE_NOT_RUN, reason, {})
+    )
+    return True
+
+
+def _enqueue(tx: Tx, payload: dict[str, Any], key: str) -> None:
+    enqueue(tx, RUN_FILE_JOB, payload, key=key, partition=f"run-files-{payload['agent_id']}")
+
+
+def _tell_not_run(
+    tx: Tx,
+    organization_id: int,
+    stored: inventory.StoredInventory,
+    agent: Agent,
+    kind: str,
+    reason: str,
+    facts: dict[str, Any],
+) -> None:
+    """Have a person look at a file that came in and was not run."""
+    events.file_pending(
+        tx,
+        organization_id,
+        agent.id,
+        kind,
+        message=f"`{stored.inventory.name}` was not run: {reason}",
+        facts={"inventory_id": str(stored.id), **facts},
+        key=f"inventory:{stored.id}",
+    )
 
 
 def _create(
@@ -109,17 +169,12 @@ def _create(
     given = agents.read_rules(agent.rules).mapping_jobs.mapping
     mapping, lacking = match_columns([column.name for column in shown.columns], agent, given)
     if lacking:
+        reason = (
+            f"no column feeds {', '.join(lacking)}. Say which in the rule mapping_jobs.mapping, or start a batch with a"
+            " mapping."
+        )
         with context.database.tx(organization_id) as tx:
-            events.file_pending(
-                tx,
-                organization_id,
-                agent.id,
-                MAPPING_NEEDED,
-                message=f"`{shown.name}` was not run: no column feeds {', '.join(lacking)}. Say which in the rule"
-                " mapping_jobs.mapping, or start a batch with a mapping.",
-                facts={"inventory_id": str(stored.id), "fields": lacking},
-                key=f"inventory:{stored.id}",
-            )
+            _tell_not_run(tx, organization_id, stored, agent, MAPPING_NEEDED, reason, {"fields": lacking})
         return
     origin = {"kind": "inventory", "inventory_id": str(stored.id), "name": shown.name, "trigger": "rule"}
     with inventory.open_rows(stored, context.settings) as opened:
