@@ -78,3 +78,8 @@ def test_a_table_above_a_blank_line_is_no_preamble(data: bytes) -> None:
 
 def test_a_header_whose_names_end_with_colons() -> None:
     assert read_table(b"No:,Name:\n1,Elm\n2,Oak\n3,Fir\n").header == ["No:", "Name:"]
+
+
+def test_facts_that_are_more_than_the_columns() -> None:
+    data = b"EXTF;700;21;1001;20240101;x\nWert;Soll;Konto;Text\n1,5;S;12;Elm\n2,5;H;13;Oak\n3,5;S;14;Fir\n"
+    assert read_table(data).header == ["Wert", "Soll", "Konto", "Text"]

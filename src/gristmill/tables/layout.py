@@ -179,10 +179,12 @@ def _is_overtaken(row: list[str], below: list[list[str]], width: int) -> bool:
 
 
 def _is_prose(row: list[str], below: list[list[str]], width: int) -> bool:
-    """A sentence whose commas make it wider than the table, above what is clearly the header."""
+    """A sentence whose commas make it wider than the table, or facts that are, above what is clearly the header."""
     if len(row) <= width or len(below) < 2 or len(below[0]) != width:  # noqa: PLR2004 (a header and a row)
         return False
-    return _header_score(below[0], below[1 : 1 + BODY_RECORDS]) >= PROSE_SCORE_MIN
+    are_facts = not _STRONG.isdisjoint(map(shape, row)) and all(shape(cell) in ("text", "bool") for cell in below[0])
+    enough = GAP_SCORE_MIN if are_facts else PROSE_SCORE_MIN
+    return _header_score(below[0], below[1 : 1 + BODY_RECORDS]) >= enough
 
 
 def _is_fact(row: list[str], below: list[list[str]], width: int) -> bool:
