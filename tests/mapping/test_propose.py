@@ -196,3 +196,12 @@ def test_the_registered_seat_is_a_variant_of_where_work_is_done() -> None:
     found = propose_for_rows(names, [["Elm S.r.l.", "Via Roma 1", "Via Dante 2"]])
     assert found.fields["street"].columns == (2,)
     assert found.variants == (1,)
+
+
+def test_the_state_of_a_job_is_told_by_its_values() -> None:
+    names = ["Company", "Job Address", "Job City", "Job State", "ZIP+4"]
+    rows = [["Elm Inc", f"{n} Main St", "Reno", "NV", f"8950{n}-1234"] for n in range(1, 6)]
+    found = propose_for_rows(names, rows)
+    assert (found.fields["state"].columns, found.fields["zip"].columns) == ((3,), (4,))
+    found = propose_for_rows(names, [[*row[:3], "done", row[4]] for row in rows])
+    assert found.fields["state"].columns == ()

@@ -124,7 +124,7 @@ def in_context(sheet: Sheet) -> Sheet:
     numbered, named, stated = bool(sheet.of("housenumber")), bool(sheet.of("first", "last")), bool(sheet.of("state"))
     changes: dict[int, Mapping[str, float]] = {}
     for facts in sheet.columns:
-        if facts.kind == "id" and _is_zip_code(sheet, facts):
+        if _is_zip_code(sheet, facts):
             changes[facts.index] = {"zip": 0.9}
         elif facts.kind == "city" and max(facts.profile[shape] for shape in COMBINATIONS) > MOST:
             shape = max(COMBINATIONS, key=lambda shape: facts.profile[shape])
@@ -139,10 +139,12 @@ def in_context(sheet: Sheet) -> Sheet:
 
 
 def _is_zip_code(sheet: Sheet, facts: Facts) -> bool:
-    """Whether a code is the zip of its address, or of the city beside it."""
-    if facts.values_score("zip") < 0:
-        return False
+    """Whether a code is the zip of its address, or of the city beside it; `ZIP+4` alone is the whole zip."""
     zips = sheet.of("zip")
+    if facts.kind == "zip4":
+        return not zips and facts.profile["zip5"] > MOST
+    if facts.kind != "id" or facts.values_score("zip") < 0:
+        return False
     if facts.scope.category in CODED_SCOPES and facts.heading.words[-1].text in {"code", "pin"}:
         address = any(other.scope == facts.scope for other in sheet.of("city", "state", "street", "address"))
         return address and not any(other.scope == facts.scope for other in zips)

@@ -164,7 +164,7 @@ TELEPHONES = (
     Rule(
         lambda h: h.ends("category", "date", "text", "measure") and not h.texts & {"value", "private"}, {"other": 0.9}
     ),
-    Rule(lambda h: h.has("phonecode"), {"phonecode": 1.0}),
+    Rule(lambda h: h.has("phonecode") and not h.words[-1].meanings & set(VOICE), {"phonecode": 1.0}),
     Rule(lambda h: "durchwahl" in h.texts and h.has("phone"), {"phone": 0.9}),
     Rule(lambda h: h.has("extension"), {"extension": 0.9}),
     Rule(lambda h: h.has("staff", "assistant"), {"otherphone": 0.9}),
@@ -190,6 +190,8 @@ NOISE = (
     Rule(lambda h: h.last in TAILS and h.has("phone", "email", "address", "url", "mobile"), {"category": 1.0}),
     Rule(lambda h: h.has("category") and h.has("street") and h.texts & TYPE_WORDS, {"streettype": 1.0}),
     Rule(lambda h: h.has("category") and not (h.has(*PLACED) and not h.is_type()), {"category": 0.9}),
+    # The state of a job is how it stands or where it is: values tell.
+    Rule(lambda h: h.has("nonentity") and "state" in h.words[-1].meanings, {"other": 0.6, "state": 0.55}),
     Rule(
         lambda h: h.has("nonentity") and not h.has("address", "street", "city", "zip", "trade") and h.has(*ID_WORDS),
         {"record": 0.8},
@@ -265,6 +267,7 @@ PEOPLE: Sequence[Rule] = (
     Rule(lambda _h: True, {"person": 0.55, "legal": 0.5}),
 )
 IDENTIFIERS = (
+    Rule(lambda h: h.has("number") and h.has("work", "home") and h.only("number", "work", "home"), {"phone": 0.8}),
     Rule(lambda h: not h.is_code()),
     Rule(lambda h: h.has("registration"), {"registration": 1.0}),
     Rule(lambda h: h.has("license"), {"license": 1.0}),
