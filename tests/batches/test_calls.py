@@ -118,6 +118,7 @@ def test_slots_can_shrink_to_none_and_grow_again_without_new_rows(kind: str) -> 
                 break
             await asyncio.sleep(0.002)
         before = probe.count
+        assert before < 40, "those that wait don't run first"
         await calls.wait(0.05)
         assert probe.count == before, "nothing starts without a slot"
         calls.set_slots(3)

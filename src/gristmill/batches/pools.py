@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,7 +178,6 @@ class Threads:
         self._threads = 0
         self._wanted = 0
         self._stuck = 0
-        self._leaving = 0
         self._held = 0
         self._stuck_since: float | None = None
         """Since when rows wait and every thread hangs."""
@@ -195,13 +195,17 @@ class Threads:
 
     def set_slots(self, slots: int) -> None:
         """Change how many rows may be in flight."""
-        self._wanted = min(slots, THREADS_MAX)
+        wanted = min(slots, THREADS_MAX)
         with self._lock:
-            surplus = self._threads - self._stuck - self._leaving - self._wanted
-            self._leaving += max(surplus, 0)
-        for _ in range(surplus):
-            self._queue.put(None)
+            surplus = self._threads - self._stuck - wanted if wanted < self._wanted else 0
+            self._wanted = wanted
+        self._wake(surplus)
         self._staff()
+
+    def _wake(self, count: int) -> None:
+        """Let threads that wait for a row see that they are too many; those that are busy see it before their next."""
+        for _ in range(count):
+            self._queue.put(None)
 
     def offer(self, rows: list[Claimed]) -> None:
         """Take rows to be started as soon as slots are free."""
@@ -214,8 +218,7 @@ class Threads:
     def _staff(self) -> None:
         """Start the threads that are wanted and have something to do."""
         with self._lock:
-            alive = self._threads - self._leaving
-            missing = min(self._wanted + self._stuck, THREADS_MAX + STUCK_THREADS_MAX) - alive
+            missing = min(self._wanted + self._stuck, THREADS_MAX + STUCK_THREADS_MAX) - self._threads
             missing = max(0, min(missing, self._queue.qsize()))
             self._threads += missing
         for _ in range(missing):
@@ -224,17 +227,18 @@ class Threads:
     def withdraw(self) -> list[Claimed]:
         """Take back all rows that have not started."""
         rows: list[Claimed] = []
-        while True:
-            try:
+        wakes = 0
+        with suppress(queue.Empty):
+            while True:
                 row = self._queue.get_nowait()
-            except queue.Empty:
-                return rows
-            with self._lock:
                 if row is None:
-                    self._leaving -= 1
+                    wakes += 1
                 else:
-                    self._held -= 1
                     rows.append(row)
+        with self._lock:
+            self._held -= len(rows)
+        self._wake(wakes)
+        return rows
 
     def give_up_on_overdue(self, timeout_s: float) -> None:
         """Fail calls that overran: a thread can't be stopped, so it is left behind and another may take its place."""
@@ -254,8 +258,8 @@ class Threads:
 
     def _check_stuck(self, now: float, timeout_s: float) -> None:
         with self._lock:
-            free = self._threads - self._leaving - self._stuck
-            stuck = self._wanted > 0 and free <= 0 and self._queue.qsize() > 0
+            free = self._threads - self._stuck
+            stuck = self._wanted > 0 and free <= 0 and self._held > len(self._running)
         if not stuck:
             self._stuck_since = None
         elif self._stuck_since is None:
@@ -270,9 +274,15 @@ class Threads:
     async def close(self) -> None:
         """Stop what can be stopped."""
         self.set_slots(0)
+        self._wake(self._threads)
 
     def _work(self) -> None:
-        while (row := self._queue.get()) is not None:
+        while True:
+            row = self._queue.get()
+            if self._is_surplus(row):
+                return
+            if row is None:
+                continue
             started = time.monotonic()
             self._running[row] = started
             outcome: RowResult | PluginError
@@ -291,9 +301,16 @@ class Threads:
                     del self._running[row]
             if not late:
                 self._end(row, outcome, time.monotonic() - started)
+
+    def _is_surplus(self, row: Claimed | None) -> bool:
+        """Whether this thread has to go; what it took from the queue is for those that stay."""
         with self._lock:
+            if self._threads - self._stuck <= self._wanted:
+                return False
             self._threads -= 1
-            self._leaving -= 1
+        if row is not None:
+            self._queue.put(row)
+        return True
 
     def _end(self, row: Claimed, outcome: RowResult | PluginError, elapsed_s: float) -> None:
         """Hand the outcome on before the row stops being held, so that it is never in neither place."""

@@ -251,10 +251,9 @@ class Sitting:
 
     async def _leave(self) -> None:
         """Give back rows that have not started, wait for those in flight, save them, leave the seat."""
-        unstarted = self._calls.withdraw()
-        self._calls.put_back(unstarted)
         told = False
         while self._calls.finished or self._calls.held:
+            self._calls.put_back(self._calls.withdraw())
             finished = self._calls.take(CLAIM_ROWS_MAX)
             if finished or not told:
                 await self._save_and_claim(finished, 0, leaving=True)
