@@ -114,7 +114,7 @@ def test_other_columns_and_spellings_are_matched_and_explained() -> None:
 def test_rows_without_a_match_stay_without() -> None:
     everyone = people(400)
     found = match(as_customers(everyone[:200]), everyone[200:])
-    assert len(found) <= 5  # people who share name, town and street with somebody else: one in forty at most
+    assert len(found) <= 6  # people who share name, town and street with somebody else: one in thirty at most
     mixed = match(as_customers(everyone[:200]), everyone[190:])
     assert {(item.left, item.reference_id) for item in mixed} >= {
         (number, everyone[number]["id"]) for number in range(190, 200)

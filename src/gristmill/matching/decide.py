@@ -18,7 +18,7 @@ CHANCE_BOUNDS = (-5.0, 1.0)
 MATCHED_WEIGHT = 0.6
 """How far the threshold falls with the log-odds that a row has a match: where most have one, doubt is worth less."""
 MATCHED_BOUNDS = (-3.0, 1.5)
-BOUND_ALONE = -0.75
+BOUND_ALONE = -1.2
 """Where the threshold stands for a pair without rivals: those that have some lose by them, see `among_rivals`."""
 FEW_ROWS = 20
 """Rows with which it stands half way there: of a single row nobody knows what its rivals would be."""
