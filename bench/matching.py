@@ -3,6 +3,8 @@
     python bench/matching.py              the sets, then 10,000, 50,000 and 100,000 rows a side
     python bench/matching.py --quick      three sets and 2,000 and 10,000 rows
     python bench/matching.py --part sets  only the sets; `growth`: only how cost grows
+    python bench/matching.py --sets DIR   other sets, each a folder with left.csv, right.csv (with a column `id`) and
+                                          truth.csv (left_id, right_id)
 
 All three get the same tables and no settings for a set. `ours` is the product as it is, at its own threshold. `mutual`
 is the best of the baselines that were tried: mean of the TF-IDF cosines of whole rows and of names (runs of three
@@ -24,6 +26,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +34,7 @@ from scipy import sparse
 
 from gristmill.matching import Matcher
 from harness import machine, number, table, verdict
-from matching_tasks import Task, doubled, load, names
+from matching_tasks import SETS, Task, doubled, load, names
 
 GAIN_GOAL = 0.08
 """How far the mean F1 is to be above the best baseline's."""
@@ -169,13 +172,13 @@ def splink(task: Task) -> Pairs:
 METHODS: dict[str, Callable[[Task], Pairs]] = {"ours": ours, "mutual": mutual, "splink": splink}
 
 
-def compare(chosen: list[str]) -> None:
+def compare(chosen: list[str], sets: Path) -> None:
     """Print F1 and seconds of each method on each set."""
     scores: dict[str, list[float]] = {name: [] for name in METHODS}
     exact: dict[str, list[float]] = {name: [] for name in METHODS}
     lines = []
     for name in chosen:
-        task = load(name)
+        task = load(name, sets)
         cells = [f"{name}{' p' if task.judged is not None else ''}", f"{len(task.left)} x {len(task.right)}"]
         for method, run in METHODS.items():
             begun = time.process_time()
@@ -252,13 +255,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="F1 of matching beside its peers, and how its cost grows.")
     parser.add_argument("--quick", action="store_true", help="three sets and small sizes")
     parser.add_argument("--part", choices=("sets", "growth"), help="one of the two parts alone")
+    parser.add_argument("--sets", type=Path, default=SETS, help="folder of the sets")
     options = parser.parse_args()
     print(f"Matching. {machine()}")
-    chosen = names()
+    chosen = names(options.sets)
     if not chosen:
         print("The public sets are not beside the project: only the growth is measured.")
     elif options.part != "growth":
-        compare(chosen[:3] if options.quick else chosen)
+        compare(chosen[:3] if options.quick else chosen, options.sets)
     if options.part != "sets":
         grow((2_000, 10_000) if options.quick else SIZES)
 

@@ -48,19 +48,19 @@ class Task:
         return 2 * right / max(len(found) + len(self.truth), 1)
 
 
-def names() -> list[str]:
+def names(sets: Path = SETS) -> list[str]:
     """The sets there are."""
-    return sorted(path.parent.name for path in SETS.glob("*/truth.csv"))
+    return sorted(path.parent.name for path in sets.glob("*/truth.csv"))
 
 
-def load(name: str) -> Task:
+def load(name: str, sets: Path = SETS) -> Task:
     """A set as it is, without its opaque ids."""
-    left, right, pairs = (_read(SETS / name / f"{part}.csv") for part in ("left", "right", "truth"))
+    left, right, pairs = (_read(sets / name / f"{part}.csv") for part in ("left", "right", "truth"))
     row = {item["id"]: number for number, item in enumerate(left)}
     record = {item["id"]: number for number, item in enumerate(right)}
     truth = frozenset((row[item["left_id"]], record[item["right_id"]]) for item in pairs)
     judged = None
-    path = SETS / name / "labelled.csv"
+    path = sets / name / "labelled.csv"
     if path.is_file():
         judged = frozenset((row[item["left_id"]], record[item["right_id"]]) for item in _read(path))
     return Task(name, "as it is", _without_id(left), _without_id(right), truth, judged)
