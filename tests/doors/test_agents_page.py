@@ -149,5 +149,7 @@ def test_settings_that_are_refused_stay_typed(
     assert answer.status_code == 422
     assert words in re.search(r'role="alert">.*?</div></div>', answer.text, re.DOTALL)[0]  # type: ignore[index]
     assert html.escape(text).replace("&quot;", "&#34;") in answer.text
+    marked = re.findall(r'name="(\w+)"[^>]*aria-describedby="[^"]*-error" aria-invalid="true"', answer.text)
+    assert marked == [field], "the field itself says what is wrong"
     assert owner.get(agent).json() == before
     assert browser.get(f"{here}/settings").headers["location"] == f"{here}?tab=settings"

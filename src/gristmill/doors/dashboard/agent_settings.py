@@ -32,21 +32,19 @@ FormConfig = Annotated[str, Form(max_length=CONFIG_CHARS_MAX)]
 def values(visit: Visit, agent: Agent, request: Request) -> Mapping[str, Any]:
     """What stands in the form: the agent as it is; and its rules, with their defaults and meanings."""
     del visit, request
-    return {
-        "rules": list(_rules(agent)),
-        "typed": {
-            "name": agent.name,
-            "price_usd": agent.price_usd.removesuffix("0000"),
-            "daily_budget_usd": _blank(agent.daily_budget_micro_usd, usd),
-            "concurrency": str(agent.concurrency),
-            "rpm": _blank(agent.rate_limit.rpm, str),
-            "timeout_s": f"{agent.timeout_s:g}",
-            "max_attempts": str(agent.retry.max_attempts),
-            "schedule_cron": agent.schedule_cron or "",
-            "config": json.dumps(agent.config, indent=2, ensure_ascii=False),
-            "rules": json.dumps(agent.rules, indent=2, ensure_ascii=False),
-        },
+    typed = {
+        "name": agent.name,
+        "price_usd": agent.price_usd.removesuffix("0000"),
+        "daily_budget_usd": _blank(agent.daily_budget_micro_usd, usd),
+        "concurrency": str(agent.concurrency),
+        "rpm": _blank(agent.rate_limit.rpm, str),
+        "timeout_s": f"{agent.timeout_s:g}",
+        "max_attempts": str(agent.retry.max_attempts),
+        "schedule_cron": agent.schedule_cron or "",
+        "config": json.dumps(agent.config, indent=2, ensure_ascii=False),
+        "rules": json.dumps(agent.rules, indent=2, ensure_ascii=False),
     }
+    return {"rules": list(_rules(agent)), "typed": typed, "wrong": dict.fromkeys(typed, "")}
 
 
 def _rules(agent: Agent) -> Iterator[tuple[str, Any, str]]:
@@ -102,9 +100,26 @@ def change_settings(
             raise
         with open_visit(request, csrf) as visit:
             return show_tab(
-                visit, agent_id, "settings", request, problem=problem.message, http_status=problem.status, typed=typed
+                visit,
+                agent_id,
+                "settings",
+                request,
+                problem=problem.message,
+                http_status=problem.status,
+                typed=typed,
+                wrong=_wrong(problem, typed),
             )
     return RedirectResponse(f"/dashboard/agents/{agent_id}?tab=settings", status_code=303)
+
+
+def _wrong(problem: Error, typed: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with each field of the form; an error may be about a part of one, such as `config.url`."""
+    found: dict[str, str] = dict.fromkeys(typed, "")
+    for item in problem.errors:
+        name = next((part for part in item.field.split(".") if part in typed), None)
+        if name is not None and not found[name]:
+            found[name] = item.message
+    return found
 
 
 def _changes(typed: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from gristmill import agents
 from gristmill.agents import Agent
 from gristmill.base import jsons
-from gristmill.base.errors import Invalid
+from gristmill.base.errors import FieldError, Invalid
 from gristmill.doors.dashboard.door import Visit
 from gristmill.doors.dashboard.render import html
 
@@ -64,7 +64,9 @@ def config_of(text: str, name: str = "config") -> dict[str, Any]:
     try:
         found = jsons.loads(text.encode()) if text.strip() else {}
     except ValueError as error:
-        raise Invalid(f"The {name} {'are' if name == 'rules' else 'is'} no JSON: {error}.") from None
+        message = f"The {name} {'are' if name == 'rules' else 'is'} no JSON: {error}."
+        raise Invalid(message, errors=(FieldError(name, f"is no JSON: {error}"),)) from None
     if not isinstance(found, dict):
-        raise Invalid(f"The {name} must be a JSON object.")
+        message = f"The {name} must be a JSON object."
+        raise Invalid(message, errors=(FieldError(name, "must be a JSON object"),))
     return found
