@@ -326,6 +326,7 @@ CREATE TABLE public.batch_row (
     tries integer DEFAULT 0 NOT NULL,
     losses integer DEFAULT 0 NOT NULL,
     worker_id uuid,
+    epoch integer,
     not_before timestamp with time zone,
     held_micro_usd bigint DEFAULT 0 NOT NULL,
     result json,

@@ -17,7 +17,7 @@ from gristmill.agents.runtimes.python import PythonRuntime
 from gristmill.base.db import Database, Unavailable
 from gristmill.base.errors import Invalid, TooLarge
 from gristmill.base.ids import uuid7
-from gristmill.batches import Batch, Order, steps
+from gristmill.batches import Batch, Order, run_store, steps
 from gristmill.batches.model import Finished
 from gristmill.batches.runner import rescue, take_over
 from gristmill.engine import Worker
@@ -448,6 +448,33 @@ def test_a_row_claimed_ahead_gets_its_slot_back_after_the_provider_asked_for_les
         tx.run("UPDATE pace SET blocked_until = now()")
     with fresh_database.tx(organization) as tx:
         assert steps.step(tx, facts, [], want=1, in_flight=0, held=1).slots == 1
+
+
+def test_a_seat_gives_back_no_row_of_the_run_before(fresh_database: Database) -> None:
+    """After a pause, slow rows go on in one seat while the same worker takes another: they would run twice."""
+    organization = make_organization(fresh_database)
+    agent = make_agent(fresh_database, organization)
+    batch = create(fresh_database, agent, organization, [{"n": 1}, {"n": 2}])
+    worker_id = uuid7()
+    with fresh_database.system() as tx:
+        insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
+    rows = []
+    for epoch in (1, 2):
+        with fresh_database.tx(organization) as tx:
+            facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, epoch, "python:test")
+            rows += steps.step(tx, facts, [], want=1, in_flight=0, held=0).rows
+            if epoch == 1:
+                batches.pause(tx, organization, batch.id)
+                batches.resume(tx, organization, batch.id)
+    with fresh_database.tx(organization) as tx:
+        found = run_store.claim_batch(tx, batch.id)
+        assert found is not None
+        assert steps.give_back(tx, found, worker_id, 2, keep={}, lost=False) == 1
+        first = Finished(rows[0][0], rows[0][1], "succeeded", ran=True, result="{}", duration_ms=1)
+        facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, 1, "python:test")
+        assert steps.step(tx, facts, [first], want=0, in_flight=0, held=0).refused == 0
+    done = get(fresh_database, organization, batch.id)
+    assert (done.succeeded, done.pending, done.running) == (1, 1, 0)
 
 
 def test_a_paused_batch_ends_when_its_last_row_dies_with_its_worker(fresh_database: Database) -> None:

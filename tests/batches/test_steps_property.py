@@ -118,7 +118,7 @@ class Play(RuleBasedStateMachine):
                 if player.unsure:
                     batch = run_store.claim_batch(tx, self.batch_id)
                     assert batch is not None
-                    steps.give_back(tx, batch, player.facts.worker_id, keep=player.hand, lost=False)
+                    steps.give_back(tx, batch, player.facts.worker_id, player.facts.epoch, keep=player.hand, lost=False)
                 room = max(0, min(want, self.concurrency - in_flight))
                 left = len(held) - len(finished)
                 result = steps.step(tx, player.facts, finished, want=room, in_flight=in_flight, held=left)
@@ -234,11 +234,11 @@ class Play(RuleBasedStateMachine):
             batch = run_store.claim_batch(tx, self.batch_id)
             assert batch is not None
             if player.unsure:
-                steps.give_back(tx, batch, player.facts.worker_id, keep=player.hand, lost=False)
+                steps.give_back(tx, batch, player.facts.worker_id, player.facts.epoch, keep=player.hand, lost=False)
             want = max(1 if player.slots == 0 else 0, player.slots - left)
             result = steps.step(tx, player.facts, ran, want=want, in_flight=0, held=left)
             if not result.live:
-                steps.give_back(tx, batch, player.facts.worker_id, keep={}, lost=False)
+                steps.give_back(tx, batch, player.facts.worker_id, player.facts.epoch, keep={}, lost=False)
                 run_store.delete_seat(tx, self.batch_id, player.facts.worker_id)
         player.unsure = False
         if not result.live:

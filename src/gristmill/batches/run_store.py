@@ -78,6 +78,7 @@ def claim_rows(
     tx: Tx,
     batch_id: UUID,
     worker_id: UUID,
+    epoch: int,
     *,
     after: int,
     limit: int,
@@ -89,7 +90,7 @@ def claim_rows(
     Rows that several workers held when they died are taken only with `suspects`.
     """
     rows = tx.tuples(
-        "UPDATE batch_row r SET status = 'running', worker_id = %(worker)s, attempt = r.attempt + 1,"
+        "UPDATE batch_row r SET status = 'running', worker_id = %(worker)s, epoch = %(epoch)s, attempt = r.attempt + 1,"
         "   held_micro_usd = %(held)s, not_before = NULL, started_at = now()"
         " FROM (SELECT row_number FROM batch_row WHERE batch_id = %(batch)s AND row_number > %(after)s"
         "   AND status = 'pending' AND (not_before IS NULL OR not_before <= now())"
@@ -99,6 +100,7 @@ def claim_rows(
         " RETURNING r.row_number, r.attempt, r.tries, r.data::text",
         {
             "worker": worker_id,
+            "epoch": epoch,
             "held": held_micro_usd,
             "batch": batch_id,
             "after": after,
@@ -210,12 +212,13 @@ def seats_of_worker(tx: Tx, worker_id: UUID) -> list[UUID]:
     return [row["batch_id"] for row in rows]
 
 
-def running_rows_of_worker(tx: Tx, batch_id: UUID, worker_id: UUID) -> list[dict[str, Any]]:
-    """What a worker holds of a batch."""
+def running_rows_of_worker(tx: Tx, batch_id: UUID, worker_id: UUID, epoch: int | None) -> list[dict[str, Any]]:
+    """What a worker holds of a batch, claimed in one of its runs or in any."""
     return tx.rows(
         "SELECT row_number, attempt, losses FROM batch_row"
-        " WHERE batch_id = %s AND status = 'running' AND worker_id = %s ORDER BY row_number",
-        (batch_id, worker_id),
+        " WHERE batch_id = %(batch)s AND status = 'running' AND worker_id = %(worker)s"
+        " AND (%(epoch)s::int IS NULL OR epoch = %(epoch)s) ORDER BY row_number",
+        {"batch": batch_id, "worker": worker_id, "epoch": epoch},
     )
 
 

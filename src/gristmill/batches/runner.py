@@ -109,7 +109,7 @@ async def _take_part(context: JobContext, payload: dict[str, Any]) -> bool:
     except Unavailable as error:
         log.warning("a seat waits for the database", batch=str(batch_id), error=error.message)
         await asyncio.sleep(RETRY_PAUSE_S)
-        await _until_back(context, organization_id, lambda tx: _get_up(tx, context, batch_id))
+        await _until_back(context, organization_id, lambda tx: _get_up(tx, context, batch_id, epoch))
         return False
     except Error as error:
         message = error.message
@@ -227,7 +227,7 @@ class Sitting:
         if self._unsure:
             batch = run_store.claim_batch(tx, self._facts.batch_id)
             if batch:
-                steps.give_back(tx, batch, self._facts.worker_id, keep=self._held, lost=False)
+                steps.give_back(tx, batch, self._facts.worker_id, self._facts.epoch, keep=self._held, lost=False)
         in_flight, held = self._calls.in_flight, self._calls.held
         return steps.step(tx, self._facts, finished, want=want, in_flight=in_flight, held=held, leaving=leaving)
 
@@ -300,18 +300,18 @@ def _concurrency(tx: Tx, agent_id: int) -> int:
     return int(limits["concurrency"]) if limits else 1
 
 
-def _get_up(tx: Tx, context: JobContext, batch_id: UUID) -> dict[str, Any] | None:
-    """No row of the batch stays with this worker, nor a seat; answers the batch as it was."""
+def _get_up(tx: Tx, context: JobContext, batch_id: UUID, epoch: int) -> dict[str, Any] | None:
+    """No row of this run of the batch stays with this worker, nor its seat; answers the batch as it was."""
     batch = run_store.claim_batch(tx, batch_id)
     if batch:
-        steps.give_back(tx, batch, context.worker_id, keep={}, lost=False)
-        run_store.delete_seat(tx, batch_id, context.worker_id)
+        steps.give_back(tx, batch, context.worker_id, epoch, keep={}, lost=False)
+        run_store.delete_seat(tx, batch_id, context.worker_id, epoch)
     return batch
 
 
 def _fail(tx: Tx, context: JobContext, batch_id: UUID, epoch: int, message: str) -> None:
     """End a run that can't go on."""
-    batch = _get_up(tx, context, batch_id)
+    batch = _get_up(tx, context, batch_id, epoch)
     if batch and batch["epoch"] == epoch and batch["status"] in LIVE:
         steps.fail(tx, batch, message)
 
@@ -324,7 +324,7 @@ def take_over(tx: Tx, worker_id: UUID) -> None:
     for batch in batches:
         if batch is None:
             continue
-        count = steps.give_back(tx, batch, worker_id, keep={}, lost=True)
+        count = steps.give_back(tx, batch, worker_id, None, keep={}, lost=True)
         run_store.delete_seat(tx, batch["id"], worker_id)
         after = run_store.claim_batch(tx, batch["id"])
         if after:

@@ -116,14 +116,17 @@ def step(
     return result
 
 
-def give_back(tx: Tx, batch: dict[str, Any], worker_id: UUID, *, keep: Mapping[int, int], lost: bool) -> int:
+def give_back(
+    tx: Tx, batch: dict[str, Any], worker_id: UUID, epoch: int | None, *, keep: Mapping[int, int], lost: bool
+) -> int:
     """Send rows back that a worker holds by the database's word but not by its own (`keep`: row number -> attempt).
 
-    `lost`: the worker has died, and any of the rows may be what killed it.
+    Only those that it claimed in one run of the batch, `epoch`: after a pause, slow rows of the run before may be under
+    way in another seat. None takes all. `lost`: the worker has died, and any of the rows may be what killed it.
     """
     rows = [
         _lost(row) if lost else Finished(row["row_number"], row["attempt"], "pending", ran=False)
-        for row in run_store.running_rows_of_worker(tx, batch["id"], worker_id)
+        for row in run_store.running_rows_of_worker(tx, batch["id"], worker_id, epoch)
         if keep.get(row["row_number"]) != row["attempt"]
     ]
     if rows:
@@ -295,17 +298,19 @@ def _due_s(tx: Tx, facts: StepFacts) -> float:
 def _claim_rows(tx: Tx, facts: StepFacts, limit: int, price: int, *, alone: bool) -> list[tuple[int, int, int, str]]:
     """Rows after the cursor first; once those are used up, rows before it that came back; suspects last, one by one."""
     rows = run_store.claim_rows(
-        tx, facts.batch_id, facts.worker_id, after=facts.cursor, limit=limit, held_micro_usd=price
+        tx, facts.batch_id, facts.worker_id, facts.epoch, after=facts.cursor, limit=limit, held_micro_usd=price
     )
     if rows:
         facts.cursor = rows[-1][0]
         return rows
     if facts.cursor:
         facts.cursor = 0
-        rows = run_store.claim_rows(tx, facts.batch_id, facts.worker_id, after=0, limit=limit, held_micro_usd=price)
+        rows = run_store.claim_rows(
+            tx, facts.batch_id, facts.worker_id, facts.epoch, after=0, limit=limit, held_micro_usd=price
+        )
     if not rows and alone:
         rows = run_store.claim_rows(
-            tx, facts.batch_id, facts.worker_id, after=0, limit=1, held_micro_usd=price, suspects=True
+            tx, facts.batch_id, facts.worker_id, facts.epoch, after=0, limit=1, held_micro_usd=price, suspects=True
         )
     return rows
 

@@ -132,6 +132,7 @@ CREATE TABLE batch_row (
     tries             int NOT NULL DEFAULT 0,       -- attempts that ran to their end
     losses            int NOT NULL DEFAULT 0,       -- times that a worker died while it held the row
     worker_id         uuid,                         -- the lease: which worker runs it now
+    epoch             int,                          -- the batch's run in which it was claimed last
     not_before        timestamptz,                  -- a retry waits until then
     held_micro_usd    bigint NOT NULL DEFAULT 0,
     result            json,
