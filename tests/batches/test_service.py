@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -427,15 +428,20 @@ def test_a_batch_whose_jobs_are_gone_is_given_a_new_seat(fresh_database: Databas
     assert jobs == [(f"{batch.id}-1",)]
 
 
+def seat_at(database: Database, organization: int, batch: Batch) -> steps.StepFacts:
+    """What a worker elsewhere knows that has come to a batch's first run."""
+    worker_id = uuid7()
+    with database.system() as tx:
+        insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
+    return steps.StepFacts(organization, batch.agent_id, batch.id, worker_id, 1, "python:test")
+
+
 def test_a_row_claimed_ahead_gets_its_slot_back_after_the_provider_asked_for_less(fresh_database: Database) -> None:
     """It is the last one and nobody else can run it: without a slot the batch would never end."""
     organization = make_organization(fresh_database)
     agent = make_agent(fresh_database, organization)
     batch = create(fresh_database, agent, organization, [{"n": 1}, {"n": 2}])
-    worker_id = uuid7()
-    with fresh_database.system() as tx:
-        insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
-    facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, 1, "python:test")
+    facts = seat_at(fresh_database, organization, batch)
     with fresh_database.tx(organization) as tx:
         first, _ = steps.step(tx, facts, [], want=2, in_flight=0, held=0).rows
     refused = Finished(first[0], first[1], "pending", ran=True, wait_s=0.0, throttled=True, retry_after_s=60.0)
@@ -455,24 +461,21 @@ def test_a_seat_gives_back_no_row_of_the_run_before(fresh_database: Database) ->
     organization = make_organization(fresh_database)
     agent = make_agent(fresh_database, organization)
     batch = create(fresh_database, agent, organization, [{"n": 1}, {"n": 2}])
-    worker_id = uuid7()
-    with fresh_database.system() as tx:
-        insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
+    first_run = seat_at(fresh_database, organization, batch)
+    second_run = replace(first_run, epoch=2)
     rows = []
-    for epoch in (1, 2):
+    for facts in (first_run, second_run):
         with fresh_database.tx(organization) as tx:
-            facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, epoch, "python:test")
             rows += steps.step(tx, facts, [], want=1, in_flight=0, held=0).rows
-            if epoch == 1:
+            if facts is first_run:
                 batches.pause(tx, organization, batch.id)
                 batches.resume(tx, organization, batch.id)
     with fresh_database.tx(organization) as tx:
         found = run_store.claim_batch(tx, batch.id)
         assert found is not None
-        assert steps.give_back(tx, found, worker_id, 2, keep={}, lost=False) == 1
+        assert steps.give_back(tx, found, second_run.worker_id, second_run.epoch, keep={}, lost=False) == 1
         first = Finished(rows[0][0], rows[0][1], "succeeded", ran=True, result="{}", duration_ms=1)
-        facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, 1, "python:test")
-        assert steps.step(tx, facts, [first], want=0, in_flight=0, held=0).refused == 0
+        assert steps.step(tx, first_run, [first], want=0, in_flight=0, held=0).refused == 0
     done = get(fresh_database, organization, batch.id)
     assert (done.succeeded, done.pending, done.running) == (1, 1, 0)
 
@@ -482,15 +485,12 @@ def test_a_paused_batch_ends_when_its_last_row_dies_with_its_worker(fresh_databa
     organization = make_organization(fresh_database)
     agent = make_agent(fresh_database, organization)
     batch = create(fresh_database, agent, organization, [{"n": 1}], callback_url="https://example.com/")
-    worker_id = uuid7()
-    with fresh_database.system() as tx:
-        insert_worker(tx, worker_id, host="elsewhere", pid=1, queues=[])
-    facts = steps.StepFacts(organization, agent.id, batch.id, worker_id, 1, "python:test")
+    facts = seat_at(fresh_database, organization, batch)
     with fresh_database.tx(organization) as tx:
         assert steps.step(tx, facts, [], want=1, in_flight=0, held=0).rows
         batches.pause(tx, organization, batch.id)
         tx.run("UPDATE batch_row SET losses = 10")
     with fresh_database.system() as tx:
-        take_over(tx, worker_id)
+        take_over(tx, facts.worker_id)
     done = get(fresh_database, organization, batch.id)
     assert (done.status, done.failed) == ("completed", 1)

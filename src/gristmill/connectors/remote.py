@@ -16,9 +16,9 @@ from gristmill.base.egress import Egress
 from gristmill.base.errors import PluginError
 
 ANSWER_CHARS_MAX = 4096
+"""Kept of an answer."""
 SAMPLE_BYTES = 4 * 1024**2
 """Read of one object by a test; less is all of it."""
-"""Kept of an answer."""
 
 
 class RemoteFailed(PluginError):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from gristmill.base.db import Database
 from gristmill.base.errors import FieldError, Invalid
 from gristmill.base.ids import parse_uuid
 from gristmill.base.log import configure_logging
-from gristmill.connectors import Connector, StoredConnector, Sync, SyncDetail, service, sync_store
+from gristmill.connectors import StoredConnector, Sync, SyncDetail, service, sync_store
 from gristmill.doors.desk import default_organization, local_database
 from gristmill.doors.listing import print_list
 
@@ -112,7 +112,9 @@ def show_all(agent: str | None, *, as_json: bool) -> None:
             found = connectors.list_connectors(
                 tx, place.organization_id, agent_id, role=None, page=1, per_page=LISTED_MAX
             ).data
-            names = {number: agents.get(tx, place.organization_id, number).name for number in _agents_of(found)}
+            names = {
+                number: agents.get(tx, place.organization_id, number).name for number in {c.agent_id for c in found}
+            }
     if as_json:
         _print_json(found)
     elif found:
@@ -133,10 +135,6 @@ def show_all(agent: str | None, *, as_json: bool) -> None:
         )
     else:
         typer.echo("No connector yet: gristmill connector add", err=True)
-
-
-def _agents_of(found: Sequence[Connector]) -> set[int]:
-    return {item.agent_id for item in found}
 
 
 def try_one(connector_id: int, *, write: bool, as_json: bool) -> None:

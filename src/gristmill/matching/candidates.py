@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from gristmill.matching.contest import Contest, hold
 from gristmill.matching.model import Repeats
 from gristmill.matching.table import Side
 from gristmill.matching.vectors import Features, Floats, Ints, Space, dots, largest_shared, make_space, nearest, weighed
@@ -49,6 +50,10 @@ class Candidates:
     def record_group(self) -> Ints:
         """Pairs of one group compete for a record: none does where a thing has several rows."""
         return np.arange(len(self.j)) if self.repeats == "rows" else self.j
+
+    def contest(self, score: Floats, floor: float | None = None) -> Contest:
+        """The pairs compete by a score, see `hold`."""
+        return hold(self.row_group, self.record_group, score, floor)
 
     @property
     def matches_max(self) -> int:

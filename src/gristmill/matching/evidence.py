@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gristmill.matching.candidates import Candidates
-from gristmill.matching.contest import hold, surprise
+from gristmill.matching.contest import surprise
 from gristmill.matching.vectors import Floats
 
 LEVELS = np.array([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 0.9999])
@@ -104,7 +104,7 @@ def learn_task(pairs: Candidates, odds: list[Floats], probability: Floats) -> Ta
 
 
 def _scale_of(pairs: Candidates, score: Floats, probability: Floats) -> Scale:
-    seconds = hold(pairs.row_group, pairs.record_group, score).chance
+    seconds = pairs.contest(score).chance
     weight = max(float(probability.sum()), 1e-9)
     match = float((probability * score).sum()) / weight
     spread = float(np.sqrt((probability * (score - match) ** 2).sum() / weight))
@@ -131,7 +131,7 @@ def evidence(pairs: Candidates, odds: list[Floats], task: Task) -> dict[str, Flo
     found = dict(scores)
     for name in _WEIGH:
         score, scale = scores[name], task.scales[name]
-        contest = hold(pairs.row_group, pairs.record_group, score, scale.chance)
+        contest = pairs.contest(score, scale.chance)
         lead_left, lead_right = score - contest.rival_left, score - contest.rival_right
         found[f"{name}:chance"] = surprise(scale.seconds, score)
         found[f"{name}:place"] = scale.place(score, SPAN_MIN)
@@ -151,7 +151,7 @@ def _signs(pairs: Candidates, task: Task) -> dict[str, Floats]:
     """The evidence of the signs, each and together: two of them stand for themselves, the others repeat the texts."""
     found = {f"sign:{name}": task.signs[name].of(values) for name, values in pairs.signs.items()}
     total = found["sign:code"] + found["sign:numbers"]
-    contest = hold(pairs.row_group, pairs.record_group, total, 0.0)
+    contest = pairs.contest(total, 0.0)
     lead = total - np.maximum(contest.rival_left, contest.rival_right)
     return {**found, "signs": total, "signs:lead": np.clip(lead, -ODDS_MAX, ODDS_MAX)}
 
@@ -171,7 +171,7 @@ def _fields(pairs: Candidates, odds: list[Floats], scale: Scale) -> dict[str, Fl
     """The evidence of the aligned fields together."""
     total = _total(pairs, odds)
     each = np.stack(odds) if odds else np.zeros((1, len(pairs.i)))
-    contest = hold(pairs.row_group, pairs.record_group, total, scale.chance)
+    contest = pairs.contest(total, scale.chance)
     return {
         "fields": total / np.sqrt(1 + len(odds)),
         "fields:worst": np.minimum(each.min(axis=0), 0),

@@ -10,7 +10,7 @@ import numpy as np
 
 from gristmill.matching.align import align
 from gristmill.matching.candidates import Candidates, find_candidates
-from gristmill.matching.contest import first_guess, hold, repeats
+from gristmill.matching.contest import first_guess, repeats
 from gristmill.matching.decide import choose, confidence, contested, threshold_of
 from gristmill.matching.evidence import FieldOdds, Task, evidence, field_odds, learn_task, together
 from gristmill.matching.explain import EQUAL, explain
@@ -188,7 +188,7 @@ class Matcher:
             pairs.repeats = known.repeats
         elif may_repeat:
             pairs.repeats = repeats(pairs.i, pairs.j, pairs.base, left.size, right.size)
-        guess = first_guess(hold(pairs.row_group, pairs.record_group, pairs.base), pairs.base, pairs.matches_max)
+        guess = first_guess(pairs.contest(pairs.base), pairs.base, pairs.matches_max)
         if lesson is not None:
             guess = lesson.teach(pairs, guess)
         fields = tuple(_aligned(left, right, pairs, guess)) if known is None else known.fields
@@ -278,7 +278,7 @@ def _learn(
     """What the fields say in matches, from a first guess by whole rows and a second one that knows the fields."""
     _, task, weighed = _weigh(pairs, alike, guess)
     score = together(pairs, weighed, task)
-    guess = first_guess(hold(pairs.row_group, pairs.record_group, score), score, pairs.matches_max)
+    guess = first_guess(pairs.contest(score), score, pairs.matches_max)
     if lesson is not None:
         guess = lesson.teach(pairs, guess)
     odds, task, _ = _weigh(pairs, alike, guess)
@@ -296,7 +296,7 @@ def _aligned(left: Side, right: Side, pairs: Candidates, guess: Floats) -> list[
     """Field pairs by the likely matches, or by the best pairs there are where too few are likely."""
     likely = np.flatnonzero(guess > LIKELY)
     if len(likely) < LIKELY_MIN:
-        mutual = np.flatnonzero(hold(pairs.row_group, pairs.record_group, pairs.base).mutual)
+        mutual = np.flatnonzero(pairs.contest(pairs.base).mutual)
         likely = np.sort(mutual[np.argsort(-pairs.base[mutual], kind="stable")][:LIKELY_MIN])
     return align(left, right, pairs.i[likely], pairs.j[likely])
 

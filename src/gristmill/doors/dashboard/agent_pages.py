@@ -23,13 +23,8 @@ from gristmill.doors.dashboard.door import PageRoute, Visit, open_visit
 from gristmill.doors.dashboard.render import html
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-for part in (
-    agent_batch,
-    agent_settings,
-    channel_pages,
-    dataset_plan,
-    dataset_pages,
-):  # the last ones take whatever verb is left
+# The last ones take whatever verb is left.
+for part in (agent_batch, agent_settings, channel_pages, dataset_plan, dataset_pages):
     router.routes.extend(part.router.routes)
 
 PER_PAGE = 50
